@@ -1,0 +1,220 @@
+//! The validated settings: what the configuration *means*.
+//!
+//! `file.rs` holds the TOML as it was written; nothing outside this module
+//! sees that form. A [`Settings`] that exists is right: names resolve,
+//! numbers are in range, every route leads to a pool.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+/// Everything the proxy was told, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Worker threads. Default: one per core this process may use.
+    pub workers: NonZeroUsize,
+    /// How long requests in flight may take to finish at shutdown. Default 30 s.
+    pub shutdown_grace: Duration,
+    /// Where log lines go and what they look like.
+    pub log: LogSettings,
+    /// Sockets to accept on; never empty.
+    pub listeners: Vec<ListenerSettings>,
+    /// Host and path to pool, in the order written.
+    pub routes: Vec<RouteSettings>,
+    /// Named groups of backends; never empty.
+    pub pools: Vec<PoolSettings>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Least severe level written: `error`, `warn`, `info` (default), `debug`, `trace`.
+    pub level: tracing::level_filters::LevelFilter,
+    /// `auto` (default): human lines on a terminal, JSON elsewhere.
+    pub format: LogFormat,
+    /// One line a request on standard output. Default off.
+    pub access: AccessLog,
+}
+
+/// How process log lines are written to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Auto,
+    Human,
+    Json,
+}
+
+/// How access log lines are written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    Off,
+    Common,
+    Json,
+}
+
+/// One `[[listeners]]` entry: a socket and what its clients may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Unique; default: the address as written.
+    pub name: String,
+    /// Where to listen; port 0 lets the system choose (the log says which).
+    pub address: SocketAddr,
+    /// From the connection's first byte wanted, or the previous response, to a
+    /// complete request head once its first byte is there. Default 10 s.
+    pub header_timeout: Duration,
+    /// How long an idle keep-alive connection stays open. Default 75 s.
+    pub keep_alive: Duration,
+    /// Longest pause while a request body is received or a response body is
+    /// taken by the client. Default 60 s.
+    pub idle_timeout: Duration,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and extended;
+    /// from all others they are replaced. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// One `[[routes]]` entry. The most specific route wins: an exact host before
+/// a wildcard before any host, then the longest path prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSettings {
+    /// Lower case, no port.
+    pub host: HostPattern,
+    /// Begins with `/`; matches whole segments: `/api` matches `/api` and
+    /// `/api/x`, not `/apix`. Default `/`.
+    pub path: String,
+    /// Index into [`Settings::pools`].
+    pub pool: usize,
+}
+
+/// Which hosts a route is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPattern {
+    /// No `host` given.
+    Any,
+    /// `*.example.com`, held as `example.com`: every name below it, not itself.
+    Below(String),
+    /// `www.example.com`
+    Exact(String),
+}
+
+/// One `[pools.NAME]` table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolSettings {
+    /// The table's name.
+    pub name: String,
+    /// In the order written; never empty; names unique.
+    pub backends: Vec<BackendSettings>,
+    pub strategy: StrategySettings,
+    /// What `request.key` is the hash of. Default: nothing (random bits).
+    pub hash_key: HashKey,
+    /// The `Host` that backends see. Default: keep the client's.
+    pub host_header: HostHeader,
+    /// The proxy's own zone, to compare with the backends'.
+    pub zone: Option<String>,
+    /// Attempts for one request, each at another backend. Default 3.
+    pub tries: NonZeroUsize,
+    /// To an established connection. Default 2 s.
+    pub connect_timeout: Duration,
+    /// From the request's end to the response head. Default 60 s.
+    pub response_timeout: Duration,
+    /// Longest pause within a response body. Default 60 s.
+    pub idle_timeout: Duration,
+    /// How long an idle connection to a backend is kept. Default 4 s, below
+    /// the 5 s after which many servers close theirs.
+    pub keep_alive: Duration,
+    /// Idle connections kept per backend and worker. Default 256.
+    pub keep_alive_connections: usize,
+    /// Longest silence within a tunnel (WebSocket and other upgrades). Default 1 h.
+    pub tunnel_timeout: Duration,
+}
+
+/// One entry of a pool's `backends`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendSettings {
+    /// Unique within the pool; default: the address as written.
+    pub name: String,
+    /// Host (name or address) and port; `http://` in front is allowed and the
+    /// port defaults to 80.
+    pub address: Authority,
+    /// Share of the requests, relative to the others'. Default 1.
+    pub weight: NonZeroU16,
+    /// Most requests at once; 0 (default) = no limit.
+    pub capacity: u32,
+    /// 0 (default) = first choice; higher numbers are backups.
+    pub priority: u32,
+    pub zone: Option<String>,
+    /// Free text for strategies (`members.label`).
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A pool's `strategy` and what limits it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrategySettings {
+    pub source: StrategySource,
+    /// Given to `configure` as it is: a TOML table as JSON text, a string as
+    /// itself, empty when the key is absent.
+    pub config: String,
+    /// CPU time one call may take. Default 10 ms, at least 1 ms.
+    pub deadline: Duration,
+    /// Most linear memory of one instance, in bytes. Default 64 MiB.
+    pub memory: usize,
+    /// What a request gets when the plugin faults. Default: the fallback.
+    pub on_fault: OnFault,
+    /// How often a `planner` is asked again while nothing changes. Default 1 s.
+    pub plan_interval: Duration,
+}
+
+/// Where a strategy comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StrategySource {
+    /// `strategy = "fallback"`: the native fallback decides every pick.
+    Fallback,
+    /// One of the shipped components, by name.
+    Shipped(String),
+    /// A component or core module on disk, relative to the configuration file;
+    /// watched for changes.
+    File(PathBuf),
+}
+
+/// What a request gets when its pool's plugin traps, misses its deadline or
+/// answers nonsense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFault {
+    /// The native fallback strategy picks.
+    Fallback,
+    /// 503.
+    Reject,
+}
+
+/// What affinity is computed from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// Random bits for every request.
+    Random,
+    /// `client-address`
+    ClientAddress,
+    /// `header:NAME`
+    Header(HeaderName),
+    /// `cookie:NAME`
+    Cookie(String),
+    /// `path`
+    Path,
+    /// `query:NAME`
+    Query(String),
+}
+
+/// The `Host` header that a backend receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostHeader {
+    /// `keep`: what the client sent.
+    Keep,
+    /// `backend`: the backend's address.
+    Backend,
+    /// Anything else: this value.
+    Fixed(HeaderValue),
+}

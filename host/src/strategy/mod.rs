@@ -1,0 +1,93 @@
+//! The seam between the request path and whatever decides: `pick` and `observe`.
+//!
+//! Nothing here knows WIT types or sockets.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+/// What every pick knows about its request, by value (the contract's `request`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PickRequest {
+    /// Hash of the pool's affinity key, or random bits. Below 2^53.
+    pub key: u64,
+    /// 53 uniform random bits, new for every pick.
+    pub random: u64,
+    /// The pool's picks over all workers: 0, 1, 2 ...
+    pub sequence: u64,
+    /// Monotonic microseconds since the proxy started. Below 2^53.
+    pub now_us: u64,
+    /// Changes when membership, weights or eligibility change.
+    pub generation: u32,
+    /// 0 for the first try.
+    pub attempt: u32,
+}
+
+/// The request head that is being picked for. A plugin that imports `inbound`
+/// reads it during its pick; the head is moved into the plugin's store and back
+/// (no copy), which is why it has a `Default`.
+#[derive(Debug, Clone, Default)]
+pub struct Inbound {
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    pub client: Option<IpAddr>,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    /// Index into the rows that were given; always in range.
+    Backend(usize),
+    /// Nothing suitable now.
+    Wait,
+    /// Refuse the request with this status, 400 to 599.
+    Reject(StatusCode),
+}
+
+/// A pick and what goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    pub pick: Pick,
+    /// What the plugin gave to `inbound.tag`; comes back in [`Outcome::tag`].
+    pub tag: u64,
+    /// The fallback decided, because the plugin could not or would not.
+    pub fallback: bool,
+}
+
+/// What became of one attempt (the contract's `outcome`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    pub tag: u64,
+    /// `Row::id`.
+    pub id: u32,
+    pub latency_us: u32,
+    /// HTTP status; 0 = no response.
+    pub status: u32,
+    pub failure: Failure,
+    pub attempt: u32,
+}
+
+/// Why an attempt failed, numbered as in the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Failure {
+    None = 0,
+    Connect = 1,
+    Timeout = 2,
+    Reset = 3,
+    Protocol = 4,
+    ClientLeft = 5,
+}
+
+/// What does not change while a backend is in its pool, by id (`members`).
+pub trait Members: Send + Sync {
+    fn name(&self, id: u32) -> Option<&str>;
+    fn address(&self, id: u32) -> Option<&str>;
+    fn zone(&self, id: u32) -> Option<&str>;
+    fn label(&self, id: u32, key: &str) -> Option<&str>;
+}
+
+/// Shared handle to a pool's members.
+pub type MembersHandle = Arc<dyn Members>;
