@@ -1,3 +1,19 @@
+//! anubis: an HTTP load balancer whose balancing decision is a call into a
+//! sandboxed WebAssembly component. `host/ARCHITECTURE.md` is the map.
+
+// pub mod cli;
 pub mod config;
+mod connection;
+mod generation;
+mod listener;
+pub mod plugin;
 pub mod pool;
+mod proxy;
+mod reload;
+pub mod route;
+pub mod server;
 pub mod strategy;
+mod telemetry;
+mod timer;
+mod transport;
+mod worker;

@@ -1,1 +1,51 @@
-pub mod row; pub use row::Row;
+//! Pools: who the backends are, which of them may be asked, and how loaded they are.
+//!
+//! Knows neither wasm nor HTTP, does no IO and reads no clock: time comes in
+//! as an argument.
+
+mod ewma;
+mod live;
+mod members;
+mod row;
+mod snapshot;
+
+pub use live::{InFlight, LiveCell, Sample};
+pub use members::{Member, Membership};
+pub use row::Row;
+pub use snapshot::Snapshot;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::PoolSettings;
+
+/// One pool of one generation: immutable but for the live columns and the
+/// sequence, which it shares with the same pool of other generations.
+pub struct Pool {
+    pub settings: PoolSettings,
+    pub members: Arc<Membership>,
+    sequence: Arc<Sequence>,
+}
+
+/// Alone on its cache line: every worker adds to it for every pick.
+#[derive(Default)]
+#[repr(align(128))]
+struct Sequence(AtomicU64);
+
+impl Pool {
+    /// The pool that `settings` describe. What `previous`, the pool of this
+    /// name in the generation before, has in common with it is carried over:
+    /// ids, load, latency and the sequence.
+    pub fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
+        Pool {
+            members: Arc::new(Membership::new(&settings, previous.map(|pool| &*pool.members))),
+            sequence: previous.map(|pool| Arc::clone(&pool.sequence)).unwrap_or_default(),
+            settings,
+        }
+    }
+
+    /// The number of this pick, counted over all workers from 0.
+    pub fn next_sequence(&self) -> u64 {
+        self.sequence.0.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -36,4 +36,9 @@ impl Row {
     pub const SLOW_START: u32 = 1;
     /// The backend is in the proxy's own zone.
     pub const OWN_ZONE: u32 = 2;
+
+    /// As many requests in flight as its capacity allows.
+    pub fn is_full(&self) -> bool {
+        self.capacity != 0 && self.in_flight >= self.capacity
+    }
 }

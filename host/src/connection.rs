@@ -1,0 +1,279 @@
+//! One client connection: what it is waiting for, and for how long it may.
+//!
+//! HTTP/1.1 connections do one thing at a time, so one [`Alarm`] serves them
+//! for life; [`Watch`] says what its ringing means.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::config::ListenerSettings;
+use crate::listener::{Handed, Place};
+use crate::proxy::{self, Forwarding};
+use crate::timer::Alarm;
+use crate::worker::Worker;
+
+/// Sent before closing on a client that did not finish its request head in
+/// time (RFC 9110 section 15.5.9).
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// What a connection is doing, and until when.
+///
+/// Shared between the socket, the request path and the bodies of one
+/// connection, all on one thread; atomics only because hyper wants `Send`.
+pub struct Watch {
+    alarm: Alarm,
+    phase: AtomicU8,
+    /// The client ran out of time; the socket answers 408 at its next read.
+    head_overdue: AtomicBool,
+    header_timeout: Duration,
+    keep_alive: Duration,
+    idle_timeout: Duration,
+}
+
+/// What the connection's alarm stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Nothing of the next request has arrived.
+    Idle = 0,
+    /// A request head is arriving.
+    Head = 1,
+    /// The request path has taken over and times its own steps.
+    Handling = 2,
+    /// Bodies are moving.
+    Streaming = 3,
+}
+
+impl Watch {
+    /// The watch of a connection that was just accepted: a head is due.
+    pub fn new(settings: &ListenerSettings) -> Watch {
+        let watch = Watch {
+            alarm: Alarm::new(),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            head_overdue: AtomicBool::new(false),
+            header_timeout: settings.header_timeout,
+            keep_alive: settings.keep_alive,
+            idle_timeout: settings.idle_timeout,
+        };
+        watch.alarm.set(watch.header_timeout);
+        watch
+    }
+
+    /// The request path takes over. Limits its own steps through
+    /// [`Watch::within`].
+    pub fn handling(&self) {
+        self.enter(Phase::Handling);
+        self.alarm.off();
+    }
+
+    /// A body moved, or is about to: the idle timeout starts anew.
+    pub fn streaming(&self) {
+        self.enter(Phase::Streaming);
+        self.alarm.set(self.idle_timeout);
+    }
+
+    /// The response is complete; the next request may take `keep_alive` to come.
+    pub fn idle(&self) {
+        self.enter(Phase::Idle);
+        self.alarm.set(self.keep_alive);
+    }
+
+    /// What `work` gives, or `None` if it takes longer than `limit`.
+    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        self.alarm.within(limit, work).await
+    }
+
+    fn bytes_arrived(&self) {
+        if self.phase() == Phase::Idle {
+            self.enter(Phase::Head);
+            self.alarm.set(self.header_timeout);
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Relaxed);
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            2 => Phase::Handling,
+            _ => Phase::Streaming,
+        }
+    }
+
+    /// A body moved: the idle timeout starts anew, if bodies are what is waited for.
+    pub fn progress(&self) {
+        if self.phase() == Phase::Streaming {
+            self.alarm.set(self.idle_timeout);
+        }
+    }
+
+    /// Ready when the connection has to end because its time is over.
+    pub fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<Phase> {
+        ready!(self.alarm.poll_ring(cx));
+        match self.phase() {
+            // The request path looks at the alarm itself.
+            Phase::Handling => Poll::Pending,
+            Phase::Head => {
+                self.head_overdue.store(true, Relaxed);
+                self.alarm.off();
+                Poll::Ready(Phase::Head)
+            }
+            phase => Poll::Ready(phase),
+        }
+    }
+}
+
+/// Serves a connection that this worker accepted.
+pub fn spawn(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<ListenerSettings>,
+    place: Place,
+) {
+    tokio::task::spawn_local(serve(Rc::clone(worker), stream, peer, listener, place));
+}
+
+/// Serves a connection that another worker accepted.
+pub fn spawn_handed(worker: &Rc<Worker>, handed: Handed) {
+    let Handed { stream, peer, listener, place } = handed;
+    match TcpStream::from_std(stream) {
+        Ok(stream) => spawn(worker, stream, peer, listener, place),
+        Err(error) => tracing::warn!(%peer, %error, "connection lost between workers"),
+    }
+}
+
+async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<ListenerSettings>,
+    _place: Place,
+) {
+    let _open = worker.open();
+    // Without it, small responses would wait for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let watch = Arc::new(Watch::new(&listener));
+    let client = Rc::new(Client::new(Rc::clone(&worker), peer, &listener, Arc::clone(&watch)));
+    let service = service_fn(move |request| {
+        let answer = proxy::handle(Rc::clone(&client), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
+    let mut connection =
+        pin!(http1::Builder::new().header_read_timeout(None).serve_connection(socket, service).with_upgrades());
+    let mut draining = false;
+    poll_fn(|cx| {
+        if worker.is_draining() && !std::mem::replace(&mut draining, true) {
+            connection.as_mut().graceful_shutdown();
+        }
+        // How a connection ended concerns nobody: its last request was answered or logged.
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match ready!(watch.poll_overdue(cx)) {
+            // The socket now answers 408 to the read that hyper waits in.
+            Phase::Head => connection.as_mut().poll(cx).map(drop),
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+/// Who is connected, and to whom.
+pub struct Client {
+    pub worker: Rc<Worker>,
+    pub address: SocketAddr,
+    pub watch: Arc<Watch>,
+    pub forwarding: Forwarding,
+}
+
+impl Client {
+    fn new(worker: Rc<Worker>, peer: SocketAddr, listener: &ListenerSettings, watch: Arc<Watch>) -> Client {
+        // An IPv4 client of an IPv6 socket is an IPv4 client.
+        let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let trusted = listener.trusted_proxies.iter().any(|network| network.contains(&address.ip()));
+        Client { worker, address, watch, forwarding: Forwarding::new(address.ip(), trusted) }
+    }
+}
+
+/// The client's socket: reports arriving bytes to the [`Watch`].
+pub struct Socket {
+    stream: TcpStream,
+    watch: Arc<Watch>,
+}
+
+impl Socket {
+    /// Watches over `stream`.
+    pub fn new(stream: TcpStream, watch: Arc<Watch>) -> Socket {
+        Socket { stream, watch }
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.watch.head_overdue.load(Relaxed) {
+            // As far as the client's window lets us; then end of stream.
+            let _ = self.stream().poll_write(cx, REQUEST_TIMEOUT);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = self.as_mut().stream().poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.watch.bytes_arrived();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,198 @@
+//! Sockets that accept: one per worker and address, so that no worker waits
+//! for another, and connections dealt out evenly over the workers.
+//!
+//! The kernel spreads new connections over the sockets of a port by a hash,
+//! which leaves some workers with many and others with none when there are
+//! few connections. So a worker that accepts one while it has more than
+//! another hands it over: once per connection, never per request.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::config::ListenerSettings;
+use crate::connection;
+use crate::worker::Worker;
+
+/// Connections the kernel may hold for us before they are accepted.
+const BACKLOG: i32 = 4096;
+/// First and longest pause after an accept that failed for want of resources.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// An address that is listened on.
+pub struct Bound {
+    /// As configured, perhaps with port 0.
+    pub requested: SocketAddr,
+    /// As it is.
+    pub address: SocketAddr,
+    /// One for each worker.
+    sockets: Vec<StdListener>,
+}
+
+impl Bound {
+    /// Listens on `address` with one socket for each of `workers`.
+    ///
+    /// # Errors
+    ///
+    /// When the address is in use, not ours, or not permitted.
+    pub fn new(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+        if address.port() != 0 {
+            // Sockets that share a port would also share it with another
+            // process of this user: see first that nobody has it.
+            socket(address, false)?;
+        }
+        let first = socket(address, true)?;
+        let real = first.local_addr()?;
+        let mut sockets = vec![first];
+        for _ in 1..workers {
+            sockets.push(socket(real, true)?);
+        }
+        Ok(Bound { requested: address, address: real, sockets })
+    }
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// How many connections each worker has, and the way to each.
+pub struct Spread {
+    workers: Vec<Desk>,
+}
+
+#[repr(align(128))]
+struct Desk {
+    open: AtomicUsize,
+    handed: mpsc::UnboundedSender<Handed>,
+}
+
+/// A connection on its way to another worker.
+pub struct Handed {
+    pub stream: StdStream,
+    pub peer: SocketAddr,
+    pub listener: Arc<ListenerSettings>,
+    pub place: Place,
+}
+
+/// A connection's place in the count of its worker.
+pub struct Place {
+    spread: Arc<Spread>,
+    worker: usize,
+}
+
+impl Spread {
+    /// For workers that receive through the other ends of `handed`.
+    pub fn new(handed: Vec<mpsc::UnboundedSender<Handed>>) -> Spread {
+        let desk = |handed| Desk { open: AtomicUsize::new(0), handed };
+        Spread { workers: handed.into_iter().map(desk).collect() }
+    }
+
+    /// A place at the worker with the fewest connections; at `own` if none has fewer.
+    fn place(self: &Arc<Self>, own: usize) -> Place {
+        let open = |index: usize| self.workers[index].open.load(Relaxed);
+        let fewest = (0..self.workers.len()).min_by_key(|&index| (open(index), index != own)).unwrap_or(own);
+        self.workers[fewest].open.fetch_add(1, Relaxed);
+        Place { spread: Arc::clone(self), worker: fewest }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.spread.workers[self.worker].open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The accepting tasks of one worker.
+#[derive(Default)]
+pub struct Acceptors {
+    running: Vec<(Arc<Bound>, JoinHandle<()>)>,
+}
+
+impl Acceptors {
+    /// Accepts on the listeners of the worker's generation, and on no other.
+    pub fn follow(&mut self, worker: &Rc<Worker>) {
+        let generation = worker.generation();
+        let listeners = generation.listeners();
+        self.running.retain(|(bound, task)| {
+            let stays = listeners.iter().any(|listening| Arc::ptr_eq(&listening.bound, bound));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for listening in listeners {
+            if !self.running.iter().any(|(bound, _)| Arc::ptr_eq(bound, &listening.bound)) {
+                let bound = Arc::clone(&listening.bound);
+                let task = tokio::task::spawn_local(accept_all(Rc::clone(worker), Arc::clone(&bound)));
+                self.running.push((bound, task));
+            }
+        }
+    }
+
+    /// Accepts no more.
+    pub fn stop(&mut self) {
+        for (_, task) in self.running.drain(..) {
+            task.abort();
+        }
+    }
+}
+
+async fn accept_all(worker: Rc<Worker>, bound: Arc<Bound>) {
+    let socket = bound.sockets[worker.index].try_clone().and_then(TcpListener::from_std);
+    let socket = match socket {
+        Ok(socket) => socket,
+        Err(error) => {
+            return tracing::error!(listener = %bound.address, worker = worker.index, %error, "cannot accept");
+        }
+    };
+    let mut pause = BACK_OFF.0;
+    loop {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                pause = BACK_OFF.0;
+                deal(&worker, &bound, stream, peer);
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                if pause == BACK_OFF.0 {
+                    tracing::warn!(listener = %bound.address, %error, "accepting is held up");
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(BACK_OFF.1);
+            }
+        }
+    }
+}
+
+/// The client was gone before it was accepted.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+fn deal(worker: &Rc<Worker>, bound: &Arc<Bound>, stream: TcpStream, peer: SocketAddr) {
+    let generation = worker.generation();
+    let Some(listening) = generation.listeners().iter().find(|one| Arc::ptr_eq(&one.bound, bound)) else { return };
+    let listener = Arc::clone(&listening.settings);
+    let place = worker.spread.place(worker.index);
+    if place.worker == worker.index {
+        return connection::spawn(worker, stream, peer, listener, place);
+    }
+    let Ok(stream) = stream.into_std() else { return };
+    let target = place.worker;
+    // A worker that is gone is shutting down, and so are we.
+    let _ = worker.spread.workers[target].handed.send(Handed { stream, peer, listener, place });
+}

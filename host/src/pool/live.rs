@@ -1,0 +1,204 @@
+//! The live columns: what every worker reads for a pick and writes for an outcome.
+//!
+//! Kept in dense chunks, one cache line a backend: two workers that write to
+//! different backends never share a line, and a scan over a pool walks memory
+//! in order. A backend keeps its cell for as long as it is in the pool, across
+//! reloads and swaps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::ewma;
+
+/// Backends in one chunk.
+const CHUNK: usize = 64;
+
+/// Load, latency and failures of one backend, over all workers.
+///
+/// Plain loads and stores, not read-modify-write, except for `in_flight`: two
+/// samples that arrive at the same instant may count as one, which a moving
+/// average does not notice, while a lost lease would never be found again.
+#[derive(Default)]
+#[repr(align(64))]
+pub struct Live {
+    in_flight: AtomicU32,
+    /// Microseconds of the last sample; 0 = there was none.
+    sampled_at: AtomicU64,
+    /// Peak-EWMA in microseconds, the bits of an `f64`.
+    latency: AtomicU64,
+    /// EWMA of the failed share, 0 to 1, the bits of an `f64`.
+    failures: AtomicU64,
+}
+
+/// What one attempt tells of its backend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// To the response head, or to the moment the attempt was given up; `None`
+    /// where the time says nothing of the backend (a refused connection).
+    pub latency_us: Option<u64>,
+    /// The backend did not do what was asked of it.
+    pub failed: bool,
+}
+
+impl Live {
+    /// Attempts from pick to the end of the response body.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// When the last sample came, in microseconds; a change means that
+    /// latency and failures changed.
+    pub fn sampled_at(&self) -> u64 {
+        self.sampled_at.load(Relaxed)
+    }
+
+    /// Peak-EWMA in microseconds, decayed to `now_us`; 0 = no sample yet.
+    pub fn latency_us(&self, now_us: u64) -> u32 {
+        let value = f64::from_bits(self.latency.load(Relaxed));
+        if value == 0.0 {
+            return 0;
+        }
+        // A sample that has decayed away is still a sample: never back to 0.
+        (ewma::decayed(value, self.since_sample(now_us)) as u32).max(1)
+    }
+
+    /// EWMA of the failed share in 1/10000, decayed to `now_us`.
+    pub fn failures(&self, now_us: u64) -> u32 {
+        let value = f64::from_bits(self.failures.load(Relaxed));
+        (ewma::decayed(value, self.since_sample(now_us)) * 10_000.0).round() as u32
+    }
+
+    /// Takes the outcome of an attempt into the averages.
+    pub fn record(&self, sample: Sample, now_us: u64) {
+        let elapsed = self.since_sample(now_us);
+        let failures = f64::from_bits(self.failures.load(Relaxed));
+        let failed = f64::from(u8::from(sample.failed));
+        self.failures.store(ewma::averaged(failures, failed, elapsed).to_bits(), Relaxed);
+        let latency = f64::from_bits(self.latency.load(Relaxed));
+        let latency = match sample.latency_us {
+            Some(us) => ewma::peak(latency, (us as f64).max(1.0), elapsed),
+            None => ewma::decayed(latency, elapsed),
+        };
+        self.latency.store(latency.to_bits(), Relaxed);
+        self.sampled_at.store(now_us.max(1), Relaxed);
+    }
+
+    fn since_sample(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.sampled_at())
+    }
+}
+
+/// A backend's cell, held by whoever reads or writes it.
+#[derive(Clone)]
+pub struct LiveCell {
+    chunk: Arc<[Live; CHUNK]>,
+    index: usize,
+}
+
+impl std::ops::Deref for LiveCell {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.chunk[self.index]
+    }
+}
+
+/// Hands out the cells of one pool, in order.
+#[derive(Clone, Default)]
+pub struct Columns {
+    chunk: Option<Arc<[Live; CHUNK]>>,
+    used: usize,
+}
+
+impl Columns {
+    /// A cell that no backend had before.
+    pub fn allocate(&mut self) -> LiveCell {
+        if self.used == CHUNK {
+            self.chunk = None;
+            self.used = 0;
+        }
+        let chunk = self.chunk.get_or_insert_with(|| Arc::new(std::array::from_fn(|_| Live::default())));
+        let cell = LiveCell { chunk: Arc::clone(chunk), index: self.used };
+        self.used += 1;
+        cell
+    }
+}
+
+/// One attempt in flight, counted until it is dropped.
+pub struct InFlight(LiveCell);
+
+impl InFlight {
+    /// Counts one more attempt at the backend of `cell`.
+    pub fn begin(cell: &LiveCell) -> InFlight {
+        cell.in_flight.fetch_add(1, Relaxed);
+        InFlight(cell.clone())
+    }
+}
+
+impl std::ops::Deref for InFlight {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_one_cache_line() {
+        assert_eq!(size_of::<Live>(), 64);
+    }
+
+    #[test]
+    fn cells_are_dense_and_never_handed_out_twice() {
+        let mut columns = Columns::default();
+        let cells: Vec<LiveCell> = (0..3 * CHUNK).map(|_| columns.allocate()).collect();
+        let mut seen: Vec<*const Live> = cells.iter().map(|cell| &**cell as *const Live).collect();
+        assert_eq!(seen[1] as usize - seen[0] as usize, 64);
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 3 * CHUNK);
+    }
+
+    #[test]
+    fn in_flight_returns_to_zero_however_an_attempt_ends() {
+        let cell = Columns::default().allocate();
+        let first = InFlight::begin(&cell);
+        let second = InFlight::begin(&cell);
+        assert_eq!(cell.in_flight(), 2);
+        drop(first);
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = second;
+            panic!("the task died");
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(cell.in_flight(), 0);
+    }
+
+    #[test]
+    fn no_sample_is_zero_and_a_decayed_sample_is_not() {
+        let live = Live::default();
+        assert_eq!(live.latency_us(5_000_000), 0);
+        live.record(Sample { latency_us: Some(300), failed: false }, 1);
+        assert_eq!(live.latency_us(1), 300);
+        assert_eq!(live.latency_us(10_000_000_000), 1);
+    }
+
+    #[test]
+    fn a_refused_connection_counts_as_failure_and_not_as_speed() {
+        let live = Live::default();
+        live.record(Sample { latency_us: None, failed: true }, 10_000_000);
+        assert_eq!(live.latency_us(10_000_000), 0);
+        assert!(live.failures(10_000_000) > 5_000);
+        assert!(live.failures(60_000_000) < 100);
+    }
+}

@@ -1,0 +1,152 @@
+//! The members of a pool in one generation: fixed facts and stable identities.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::Row;
+use super::live::{Columns, LiveCell};
+use crate::config::{BackendSettings, PoolSettings};
+use crate::strategy;
+
+/// One backend of one generation.
+pub struct Member {
+    /// Stable: the same name and address keep it across reloads; never used
+    /// again for another backend of the pool.
+    pub id: u32,
+    pub settings: BackendSettings,
+    /// `settings.address` as text.
+    pub address: Arc<str>,
+    /// Its live cell, which it keeps across reloads as it keeps its id.
+    pub cell: LiveCell,
+}
+
+/// Who is in the pool. Immutable; a reload makes a new one.
+pub struct Membership {
+    /// In the order written.
+    pub list: Vec<Member>,
+    /// Moves on when members, weights or anything else of a row's fixed part change.
+    pub generation: u32,
+    own_zone: Option<String>,
+    /// Zone names by interned number less one; numbers never change their name.
+    zones: Vec<String>,
+    next_id: u32,
+    columns: Columns,
+    index_of: FxHashMap<u32, usize>,
+}
+
+impl Membership {
+    /// The members that `settings` name. Backends that `previous` has too, by
+    /// name and address, keep id and live cell.
+    pub fn new(settings: &PoolSettings, previous: Option<&Membership>) -> Membership {
+        let mut membership = Membership {
+            list: Vec::with_capacity(settings.backends.len()),
+            generation: previous.map_or(0, |old| old.generation),
+            own_zone: settings.zone.clone(),
+            zones: previous.map(|old| old.zones.clone()).unwrap_or_default(),
+            next_id: previous.map_or(1, |old| old.next_id),
+            columns: previous.map(|old| old.columns.clone()).unwrap_or_default(),
+            index_of: FxHashMap::default(),
+        };
+        let kept = previous.map(Membership::by_identity).unwrap_or_default();
+        for backend in &settings.backends {
+            let member = match kept.get(&identity(backend)) {
+                Some(old) => old.with_settings(backend.clone()),
+                None => membership.admit(backend.clone()),
+            };
+            membership.intern_zone(backend.zone.as_deref());
+            membership.index_of.insert(member.id, membership.list.len());
+            membership.list.push(member);
+        }
+        membership.intern_zone(settings.zone.as_deref());
+        if previous.is_none_or(|old| !old.same_as(&membership)) {
+            membership.generation += 1;
+        }
+        membership
+    }
+
+    /// The fixed part of each member's row, in order.
+    pub fn rows(&self) -> Vec<Row> {
+        self.list
+            .iter()
+            .map(|member| {
+                let own = self.own_zone.is_some() && member.settings.zone == self.own_zone;
+                Row {
+                    id: member.id,
+                    weight: member.settings.weight.get().into(),
+                    capacity: member.settings.capacity,
+                    priority: member.settings.priority,
+                    zone: self.zone_number(member.settings.zone.as_deref()),
+                    state: if own { Row::OWN_ZONE } else { 0 },
+                    ..Row::default()
+                }
+            })
+            .collect()
+    }
+
+    /// The member with this id.
+    pub fn get(&self, id: u32) -> Option<&Member> {
+        self.index_of.get(&id).map(|&index| &self.list[index])
+    }
+
+    /// Nothing that a strategy can see differs.
+    fn same_as(&self, other: &Membership) -> bool {
+        self.list.len() == other.list.len()
+            && self.own_zone == other.own_zone
+            && self.list.iter().zip(&other.list).all(|(a, b)| a.id == b.id && a.settings == b.settings)
+    }
+
+    fn by_identity(&self) -> FxHashMap<Identity<'_>, &Member> {
+        self.list.iter().map(|member| (identity(&member.settings), member)).collect()
+    }
+
+    fn admit(&mut self, settings: BackendSettings) -> Member {
+        let id = self.next_id;
+        self.next_id += 1;
+        Member { id, address: settings.address.as_str().into(), settings, cell: self.columns.allocate() }
+    }
+
+    fn intern_zone(&mut self, zone: Option<&str>) {
+        if let Some(zone) = zone
+            && !self.zones.iter().any(|known| known == zone)
+        {
+            self.zones.push(zone.to_owned());
+        }
+    }
+
+    fn zone_number(&self, zone: Option<&str>) -> u32 {
+        zone.and_then(|zone| self.zones.iter().position(|known| known == zone))
+            .map_or(0, |index| index as u32 + 1)
+    }
+}
+
+/// What makes two entries the same backend.
+type Identity<'a> = (&'a str, &'a str);
+
+fn identity(backend: &BackendSettings) -> Identity<'_> {
+    (&backend.name, backend.address.as_str())
+}
+
+impl Member {
+    fn with_settings(&self, settings: BackendSettings) -> Member {
+        Member { id: self.id, settings, address: Arc::clone(&self.address), cell: self.cell.clone() }
+    }
+}
+
+impl strategy::Members for Membership {
+    fn name(&self, id: u32) -> Option<&str> {
+        self.get(id).map(|member| member.settings.name.as_str())
+    }
+
+    fn address(&self, id: u32) -> Option<&str> {
+        self.get(id).map(|member| &*member.address)
+    }
+
+    fn zone(&self, id: u32) -> Option<&str> {
+        self.get(id).and_then(|member| member.settings.zone.as_deref())
+    }
+
+    fn label(&self, id: u32, key: &str) -> Option<&str> {
+        self.get(id).and_then(|member| member.settings.labels.get(key)).map(String::as_str)
+    }
+}

@@ -1,0 +1,148 @@
+//! The pool as one pick sees it.
+
+use std::sync::Arc;
+
+use super::live::LiveCell;
+use super::{Membership, Row};
+
+/// Latency and failures of backends without new samples are decayed anew this
+/// often: 2^14 us is 0.16 % of the averages' time constant.
+const DECAY_SHIFT: u32 = 14;
+
+/// One worker's picture of a pool, brought up to date for every pick in place.
+pub struct Snapshot {
+    members: Arc<Membership>,
+    /// The members' cells side by side: a scan does not touch the members.
+    cells: Vec<LiveCell>,
+    /// All members, in order.
+    rows: Vec<Row>,
+    /// `Live::sampled_at` that a row's latency and failures come from.
+    sampled_at: Vec<u64>,
+    decay_tick: u64,
+    /// The eligible and untried ones, where that is not all.
+    some: Vec<Row>,
+    /// Index into `members` of each row of `some`.
+    index: Vec<u32>,
+    /// The last [`Snapshot::refresh`] left the answer in `some`.
+    filtered: bool,
+}
+
+impl Snapshot {
+    /// A picture of `members`; [`Snapshot::refresh`] fills in their load.
+    pub fn new(members: Arc<Membership>) -> Snapshot {
+        let rows = members.rows();
+        Snapshot {
+            sampled_at: vec![0; rows.len()],
+            decay_tick: u64::MAX,
+            some: Vec::new(),
+            index: Vec::new(),
+            filtered: false,
+            cells: members.list.iter().map(|member| member.cell.clone()).collect(),
+            members,
+            rows,
+        }
+    }
+
+    /// Who the rows are about.
+    pub fn members(&self) -> &Arc<Membership> {
+        &self.members
+    }
+
+    /// Reads load, latency and failures as they are at `now_us`, and leaves
+    /// out who is full or in `tried` (indices into the members).
+    pub fn refresh(&mut self, now_us: u64, tried: &[usize]) {
+        let tick = now_us >> DECAY_SHIFT;
+        let decay = tick != std::mem::replace(&mut self.decay_tick, tick);
+        let mut any_full = false;
+        for ((row, seen), live) in self.rows.iter_mut().zip(&mut self.sampled_at).zip(&self.cells) {
+            row.in_flight = live.in_flight();
+            any_full |= row.is_full();
+            let sampled_at = live.sampled_at();
+            if decay || sampled_at != *seen {
+                *seen = sampled_at;
+                row.latency_us = live.latency_us(now_us);
+                row.failures = live.failures(now_us);
+            }
+        }
+        self.filtered = any_full || !tried.is_empty();
+        if self.filtered {
+            self.filter(tried);
+        }
+    }
+
+    /// The eligible and untried backends, as of the last refresh. May be empty.
+    pub fn rows(&self) -> &[Row] {
+        if self.filtered { &self.some } else { &self.rows }
+    }
+
+    /// Every member's row, eligible or not.
+    pub fn all(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Which member the row at `index` of [`Snapshot::rows`] is about.
+    pub fn member_of(&self, index: usize) -> usize {
+        if self.filtered { self.index[index] as usize } else { index }
+    }
+
+    fn filter(&mut self, tried: &[usize]) {
+        self.some.clear();
+        self.index.clear();
+        for (index, row) in self.rows.iter().enumerate() {
+            if !row.is_full() && !tried.contains(&index) {
+                self.some.push(*row);
+                self.index.push(index as u32);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{InFlight, Sample};
+
+    fn members(toml_backends: &str) -> Arc<Membership> {
+        let text = format!(
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n[pools.p]\nstrategy = \"fallback\"\nbackends = [{toml_backends}]\n"
+        );
+        let settings = crate::config::parse(&text, std::path::Path::new("test.toml")).expect("test settings");
+        Arc::new(Membership::new(&settings.pools[0], None))
+    }
+
+    #[test]
+    fn all_rows_are_used_in_place_while_everyone_is_eligible() {
+        let members = members(r#"{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }"#);
+        let mut snapshot = Snapshot::new(Arc::clone(&members));
+        let _held = InFlight::begin(&members.list[1].cell);
+        snapshot.refresh(1, &[]);
+        assert_eq!(snapshot.rows().iter().map(|row| row.in_flight).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(snapshot.member_of(1), 1);
+    }
+
+    #[test]
+    fn full_and_tried_backends_are_left_out() {
+        let members = members(
+            r#"{ address = "127.0.0.1:1", capacity = 1 }, { address = "127.0.0.1:2" }, { address = "127.0.0.1:3" }"#,
+        );
+        let mut snapshot = Snapshot::new(Arc::clone(&members));
+        let held = InFlight::begin(&members.list[0].cell);
+        snapshot.refresh(1, &[1]);
+        assert_eq!(snapshot.rows().len(), 1);
+        assert_eq!(snapshot.member_of(0), 2);
+        drop(held);
+        snapshot.refresh(2, &[1]);
+        assert_eq!(snapshot.rows().len(), 2);
+    }
+
+    #[test]
+    fn a_new_sample_shows_at_the_next_pick() {
+        let members = members(r#"{ address = "127.0.0.1:1" }"#);
+        let mut snapshot = Snapshot::new(Arc::clone(&members));
+        snapshot.refresh(1_000_000, &[]);
+        assert_eq!(snapshot.rows()[0].latency_us, 0);
+        members.list[0].cell.record(Sample { latency_us: Some(700), failed: false }, 1_000_001);
+        snapshot.refresh(1_000_002, &[]);
+        assert_eq!(snapshot.rows()[0].latency_us, 699);
+    }
+}

@@ -1,0 +1,129 @@
+//! One try at one backend: counted in flight while it lasts, reported exactly
+//! once when it ends, however it ends.
+
+use std::rc::Rc;
+
+use http::StatusCode;
+
+use crate::pool::{InFlight, Sample};
+use crate::strategy::{Failure, Outcome};
+use crate::worker::{LocalPool, Picked, Worker};
+
+/// A running attempt. Dropping it without a word means that the client left.
+pub struct Attempt {
+    worker: Rc<Worker>,
+    pool: Rc<LocalPool>,
+    in_flight: InFlight,
+    picked: Picked,
+    number: u32,
+    started_us: u64,
+    latency_us: Option<u64>,
+    status: Option<StatusCode>,
+    end: End,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not yet; at drop: the client did not wait.
+    Open,
+    Complete,
+    Failed(Failure),
+    /// Something went wrong that says nothing of the backend.
+    Blameless,
+}
+
+impl Attempt {
+    /// Begins the attempt that `picked` decided on.
+    pub fn begin(worker: &Rc<Worker>, pool: &Rc<LocalPool>, picked: Picked, number: u32) -> Attempt {
+        Attempt {
+            worker: Rc::clone(worker),
+            pool: Rc::clone(pool),
+            in_flight: InFlight::begin(pool.cell(picked.member)),
+            picked,
+            number,
+            started_us: picked.at_us,
+            latency_us: None,
+            status: None,
+            end: End::Open,
+        }
+    }
+
+    /// Where to.
+    pub fn picked(&self) -> &Picked {
+        &self.picked
+    }
+
+    /// The response head is there. From here on the latency counts.
+    pub fn answered(&mut self, status: StatusCode) {
+        let now_us = self.worker.now_us();
+        let latency_us = now_us.saturating_sub(self.started_us);
+        self.status = Some(status);
+        self.latency_us = Some(latency_us);
+        let failed = status.is_server_error();
+        self.in_flight.record(Sample { latency_us: Some(latency_us), failed }, now_us);
+    }
+
+    /// All of the response was passed on.
+    pub fn complete(&mut self) {
+        self.end = End::Complete;
+    }
+
+    /// The backend did not do its part; `None`: something else did not.
+    pub fn failed(&mut self, failure: Option<Failure>) {
+        self.end = failure.map_or(End::Blameless, End::Failed);
+    }
+
+    /// How long ago the attempt began, and when its response head came, in
+    /// microseconds.
+    pub fn latency_us(&self) -> Option<u64> {
+        self.latency_us
+    }
+
+    /// The backend's share in the averages, where the response head has not
+    /// said it already.
+    fn sample(&self, now_us: u64) -> Option<Sample> {
+        let elapsed = Some(now_us.saturating_sub(self.started_us));
+        match (self.end, self.latency_us) {
+            // A refusal comes fast: its time would make a dead backend look quick.
+            (End::Failed(Failure::Connect), _) => Some(Sample { latency_us: None, failed: true }),
+            (End::Failed(_), None) => Some(Sample { latency_us: elapsed, failed: true }),
+            (End::Failed(_), Some(_)) => Some(Sample { latency_us: None, failed: true }),
+            // The client did not wait: it took at least this long.
+            (End::Open, None) => Some(Sample { latency_us: elapsed, failed: false }),
+            _ => None,
+        }
+    }
+
+    fn outcome(&self, now_us: u64) -> Outcome {
+        let latency_us = self.latency_us.unwrap_or(now_us.saturating_sub(self.started_us));
+        Outcome {
+            tag: self.picked.tag,
+            id: self.picked.id,
+            latency_us: u32::try_from(latency_us).unwrap_or(u32::MAX),
+            status: self.status.map_or(0, |status| status.as_u16().into()),
+            failure: match self.end {
+                End::Failed(failure) => failure,
+                End::Open => Failure::ClientLeft,
+                End::Complete | End::Blameless => Failure::None,
+            },
+            attempt: self.number,
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let wants_outcome = self.pool.wants_outcomes();
+        if self.end == End::Complete && !wants_outcome {
+            return;
+        }
+        let now_us = self.worker.now_us();
+        if let Some(sample) = self.sample(now_us) {
+            self.in_flight.record(sample, now_us);
+        }
+        if wants_outcome && self.end != End::Blameless {
+            self.pool.observe(self.outcome(now_us));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Whose fault it is, which status that makes, and whether to try elsewhere.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+
+use super::body::ResponseBody;
+use crate::strategy::Failure;
+use crate::transport::Cause;
+
+/// Seconds after which a client may try again when no backend could take its request.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An answer that the proxy gives itself. It names the status and nothing
+/// internal: no backend, pool, plugin or address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: StatusCode,
+    /// The connection cannot be trusted to carry another request.
+    close: bool,
+    retry_after: bool,
+}
+
+impl Refusal {
+    /// `status`, after which the connection goes on.
+    pub const fn new(status: StatusCode) -> Refusal {
+        Refusal { status, close: false, retry_after: false }
+    }
+
+    /// `status`, after which the connection is closed.
+    pub const fn closing(status: StatusCode) -> Refusal {
+        Refusal { close: true, ..Refusal::new(status) }
+    }
+
+    /// The request cannot be understood in one way only.
+    pub const fn bad_request() -> Refusal {
+        Refusal::closing(StatusCode::BAD_REQUEST)
+    }
+
+    /// No backend can take the request now.
+    pub const fn unavailable() -> Refusal {
+        Refusal { retry_after: true, ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE) }
+    }
+
+    /// The response, as short text or as JSON.
+    pub fn into_response(self, json: bool) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::text(self.body(json)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.retry_after {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
+    }
+
+    fn body(self, json: bool) -> Bytes {
+        let reason = self.status.canonical_reason().unwrap_or("Error");
+        let code = self.status.as_u16();
+        Bytes::from(if json {
+            format!("{{\"status\":{code},\"error\":\"{reason}\"}}\n")
+        } else {
+            format!("{code} {reason}\n")
+        })
+    }
+}
+
+/// The client asks for JSON.
+pub fn wants_json(request: &HeaderMap) -> bool {
+    request.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("json"))
+}
+
+/// What may help after an attempt without a response. Whether the request can
+/// be sent a second time at all is [`super::request::Outgoing`]'s to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Another backend.
+    Elsewhere,
+    /// The same backend over a fresh connection: a kept one had been closed.
+    FreshConnection,
+    /// Another backend would do no better, or the time is up.
+    Never,
+}
+
+impl Cause {
+    /// Where to try again, if anywhere.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Cause::Connect(_) | Cause::ConnectTimeout | Cause::Closed(_) => Retry::Elsewhere,
+            Cause::StaleConnection => Retry::FreshConnection,
+            Cause::Local(_) | Cause::ResponseTimeout | Cause::Protocol(_) | Cause::RequestBody(_) => Retry::Never,
+        }
+    }
+
+    /// The answer, if it is the last word (RFC 9110 sections 15.6.3 to 15.6.5).
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Cause::Connect(_) | Cause::Closed(_) | Cause::StaleConnection | Cause::Protocol(_) => {
+                Refusal::new(StatusCode::BAD_GATEWAY)
+            }
+            Cause::ConnectTimeout | Cause::ResponseTimeout => Refusal::new(StatusCode::GATEWAY_TIMEOUT),
+            Cause::Local(_) => Refusal::unavailable(),
+            Cause::RequestBody(_) => Refusal::bad_request(),
+        }
+    }
+
+    /// What the strategy is told. `None`: it was not the backend.
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Cause::Connect(_) => Some(Failure::Connect),
+            Cause::ConnectTimeout | Cause::ResponseTimeout => Some(Failure::Timeout),
+            Cause::Closed(_) => Some(Failure::Reset),
+            Cause::Protocol(_) => Some(Failure::Protocol),
+            Cause::Local(_) | Cause::StaleConnection | Cause::RequestBody(_) => None,
+        }
+    }
+
+    /// A word for the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Cause::Connect(_) => "connect",
+            Cause::ConnectTimeout => "connect timeout",
+            Cause::Local(_) => "no socket",
+            Cause::StaleConnection => "stale connection",
+            Cause::Closed(_) => "closed",
+            Cause::ResponseTimeout => "response timeout",
+            Cause::Protocol(_) => "protocol",
+            Cause::RequestBody(_) => "request body",
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The client's request: refused here if it is not what RFC 9110 and 9112 allow,
+//! otherwise made ready to be forwarded.
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::body::RequestBody;
+use super::error::Refusal;
+use super::headers;
+use crate::connection::Client;
+use crate::strategy::Inbound;
+
+/// A request that may be sent to any backend of its pool.
+pub struct Outgoing {
+    /// As a backend gets it, but for `Host` where the pool rewrites that.
+    pub head: Inbound,
+    /// `None` once a backend may have seen some of it.
+    body: Option<RequestBody>,
+    /// Sending it twice does no harm: the method is idempotent (RFC 9110
+    /// section 9.2.2) and there is no body that would be used up.
+    replayable: bool,
+    /// What the client asks to switch to.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// A wish to leave HTTP, and the way to grant it.
+pub struct Upgrade {
+    pub protocol: HeaderValue,
+    pub downstream: OnUpgrade,
+}
+
+impl Outgoing {
+    /// Checks `request` and prepares its head for forwarding.
+    pub fn accept(mut request: Request<Incoming>, client: &Client) -> Result<Outgoing, Refusal> {
+        check_framing(request.version(), request.headers())?;
+        let target = target(&request)?;
+        let upgrade = wanted_upgrade(&mut request);
+        let trailers = headers::takes_trailers(request.headers());
+        let (parts, body) = request.into_parts();
+        let mut map = parts.headers;
+        expect_continue(&mut map)?;
+        headers::strip_hop_by_hop(&mut map);
+        if let Some(authority) = target.authority {
+            // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
+            map.insert(HOST, authority);
+        }
+        if trailers {
+            headers::announce_trailers(&mut map);
+        }
+        if let Some(upgrade) = &upgrade {
+            headers::set_upgrade(&mut map, upgrade.protocol.clone());
+        }
+        let host = map.get(HOST).cloned();
+        client.forwarding.apply(&mut map, host.as_ref());
+        headers::add_via(&mut map);
+        let head = Inbound {
+            method: parts.method,
+            uri: target.path,
+            headers: map,
+            client: Some(client.address.ip()),
+        };
+        let body = RequestBody::new(body, client);
+        let replayable = body.is_empty() && head.method.is_idempotent() && upgrade.is_none();
+        Ok(Outgoing { head, body: Some(body), replayable, upgrade })
+    }
+
+    /// The request to send, with `host` in place of the client's `Host` where
+    /// the pool rewrites that. `None` when it was sent before and a second
+    /// time would not be safe.
+    pub fn take(&mut self, host: Option<HeaderValue>) -> Option<Request<RequestBody>> {
+        let (headers, body) = if self.replayable {
+            (self.head.headers.clone(), self.body.as_ref()?.again())
+        } else {
+            let body = self.body.take()?;
+            (std::mem::take(&mut self.head.headers), body)
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.headers_mut() = headers;
+        if let Some(host) = host {
+            request.headers_mut().insert(HOST, host);
+        }
+        Some(request)
+    }
+
+    /// Takes back a request of which nothing was sent.
+    pub fn give_back(&mut self, unsent: Option<Request<RequestBody>>) {
+        if let Some(request) = unsent.filter(|_| !self.replayable) {
+            let (parts, body) = request.into_parts();
+            self.head.headers = parts.headers;
+            self.body = Some(body);
+        }
+    }
+
+    /// The host that the client asked for, as written; empty if it gave none
+    /// (HTTP/1.0).
+    pub fn host(&self) -> &str {
+        self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The path of the target, without the query.
+    pub fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+}
+
+/// Where a request goes, from its target.
+struct Target {
+    path: Uri,
+    /// Of an absolute-form target.
+    authority: Option<HeaderValue>,
+}
+
+/// The forms of RFC 9112 section 3.2 that a reverse proxy serves.
+fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::closing(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    let uri = request.uri();
+    let path = uri.path();
+    if path == "*" && request.method() != Method::OPTIONS || !path.starts_with('/') && path != "*" {
+        return Err(Refusal::bad_request());
+    }
+    let Some(authority) = uri.authority() else {
+        check_host(request.version(), request.headers())?;
+        return Ok(Target { path: uri.clone(), authority: None });
+    };
+    check_host(request.version(), request.headers())?;
+    if !is_plain_host(authority.as_str()) {
+        return Err(Refusal::bad_request());
+    }
+    let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad_request())?;
+    Ok(Target { path: Uri::from(path), authority: Some(authority) })
+}
+
+/// RFC 9112 section 3.2: an HTTP/1.1 request has exactly one valid `Host`.
+fn check_host(version: Version, map: &HeaderMap) -> Result<(), Refusal> {
+    let mut hosts = map.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version <= Version::HTTP_10 => Ok(()),
+        (Some(host), None) if host.is_empty() || host.to_str().is_ok_and(is_plain_host) => Ok(()),
+        _ => Err(Refusal::bad_request()),
+    }
+}
+
+/// `uri-host [":" port]` without user information.
+fn is_plain_host(host: &str) -> bool {
+    !host.contains('@') && host.parse::<Authority>().is_ok()
+}
+
+/// RFC 9112 section 6.3: refuses every framing that two parsers could read
+/// differently, before anything of it reaches a backend.
+fn check_framing(version: Version, map: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = map.get_all(TRANSFER_ENCODING).iter();
+    let mut lengths = map.get_all(CONTENT_LENGTH).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            if version <= Version::HTTP_10 || lengths.next().is_some() {
+                return Err(Refusal::bad_request());
+            }
+        }
+        _ => return Err(Refusal::bad_request()),
+    }
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None) if !length.as_bytes().iter().all(u8::is_ascii_digit) => Err(Refusal::bad_request()),
+        (Some(_), Some(_)) => Err(Refusal::bad_request()),
+        _ => Ok(()),
+    }
+}
+
+/// `Expect: 100-continue` ends here: hyper sends the 100 when a backend wants
+/// the body (RFC 9110 section 10.1.1). Other expectations cannot be met.
+fn expect_continue(map: &mut HeaderMap) -> Result<(), Refusal> {
+    match map.remove(EXPECT) {
+        Some(expected) if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Refusal::closing(StatusCode::EXPECTATION_FAILED))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A switch is only forwarded for a request without a body: otherwise bytes of
+/// the body could be taken for the new protocol, or the other way round.
+fn wanted_upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
+    if !request.headers().contains_key(http::header::UPGRADE) {
+        return None;
+    }
+    let has_body = !http_body::Body::is_end_stream(request.body());
+    if has_body || request.version() != Version::HTTP_11 {
+        return None;
+    }
+    let protocol = headers::upgrade_wanted(request.headers())?;
+    Some(Upgrade { protocol, downstream: hyper::upgrade::on(request) })
+}

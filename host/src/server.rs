@@ -1,0 +1,228 @@
+//! The process: start in order, follow signals and files, end in order.
+
+mod watcher;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{self, Settings};
+use crate::generation::Generation;
+use crate::listener::Spread;
+use crate::plugin::Engine;
+use crate::reload::{self, Publisher, Reloaded};
+use crate::telemetry::access::AccessLog;
+use crate::worker::{self, Seat};
+
+/// Where settings come from when they are read again.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A configuration file, which is watched.
+    File(PathBuf),
+    /// The command line; only the plugins are watched.
+    CommandLine,
+}
+
+/// Why the process cannot start, by what its user has to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Configuration(config::Mistakes),
+    #[error("{0:#}")]
+    Plugin(anyhow::Error),
+    #[error("{0:#}")]
+    Bind(anyhow::Error),
+    #[error("{0:#}")]
+    Other(anyhow::Error),
+}
+
+/// Runs the proxy until SIGTERM or SIGINT, and to the end of what is then in
+/// flight.
+///
+/// # Errors
+///
+/// When the proxy cannot start.
+pub fn run(settings: Settings, source: Source) -> Result<(), StartError> {
+    let server = Server::start(settings, source)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("signals")
+        .map_err(StartError::Other)?;
+    let followed = runtime.block_on(server.follow_signals()).context("signals").map_err(StartError::Other);
+    server.stop();
+    followed
+}
+
+/// A running proxy.
+pub struct Server {
+    first: Arc<Generation>,
+    settings: Settings,
+    shutdown: watch::Sender<Option<Duration>>,
+    wishes: mpsc::Sender<watcher::Wish>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds, compiles, and starts the workers; from here on requests are answered.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be bound, a plugin is refused, or the system
+    /// gives no threads.
+    pub fn start(settings: Settings, source: Source) -> Result<Server, StartError> {
+        let started = Instant::now();
+        let engine = Engine::new().context("plugin engine").map_err(StartError::Other)?;
+        let publisher = Publisher::start(engine, settings.clone())?;
+        let shutdown = watch::Sender::new(None);
+        let workers =
+            start_workers(&settings, &publisher, &shutdown, started).context("workers").map_err(StartError::Other)?;
+        let first = publisher.current();
+        first.pools.iter().for_each(reload::announce_strategy);
+        first.listeners.iter().for_each(reload::announce_listener);
+        let wishes = Reloader { publisher, source }.start(&settings).map_err(StartError::Other)?;
+        Ok(Server { first, settings, shutdown, wishes, workers })
+    }
+
+    /// The addresses that were bound at the start, in the order of the settings.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.first.listeners.iter().map(|listening| listening.bound.address).collect()
+    }
+
+    /// Returns when the process was told to end; SIGHUP reloads.
+    async fn follow_signals(&self) -> std::io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => drop(self.wishes.send(watcher::Wish::Reload)),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        tokio::spawn(async move {
+            // Whoever asks twice does not want to wait.
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            std::process::exit(0);
+        });
+        Ok(())
+    }
+
+    /// Stops accepting, lets requests in flight end within the grace time, and
+    /// returns when the workers are gone.
+    pub fn stop(self) {
+        let grace = self.settings.shutdown_grace;
+        tracing::info!(grace = %humantime::format_duration(grace), "shutting down");
+        self.shutdown.send_replace(Some(grace));
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker ended abnormally");
+            }
+        }
+        tracing::info!("shut down");
+    }
+}
+
+fn start_workers(
+    settings: &Settings,
+    publisher: &Publisher,
+    shutdown: &watch::Sender<Option<Duration>>,
+    started: Instant,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..settings.workers.get()).map(|_| tokio::sync::mpsc::unbounded_channel()).unzip();
+    let spread = Arc::new(Spread::new(senders));
+    let access = AccessLog::open(settings.log.access);
+    receivers
+        .into_iter()
+        .enumerate()
+        .map(|(index, handed)| {
+            let seat = Seat {
+                index,
+                started,
+                generations: publisher.subscribe(),
+                shutdown: shutdown.subscribe(),
+                handed,
+                spread: Arc::clone(&spread),
+                access: access.clone(),
+            };
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                if let Err(error) = worker::run(seat) {
+                    tracing::error!(worker = index, %error, "worker cannot run");
+                }
+            })
+        })
+        .collect()
+}
+
+/// The thread that reads settings again when a file changes or SIGHUP comes.
+struct Reloader {
+    publisher: Publisher,
+    source: Source,
+}
+
+impl Reloader {
+    fn start(mut self, settings: &Settings) -> anyhow::Result<mpsc::Sender<watcher::Wish>> {
+        let (sender, wishes) = mpsc::channel();
+        let mut watcher = watcher::Watcher::new(sender.clone())?;
+        watcher.follow(&self.watched(settings));
+        let mut settings = settings.clone();
+        std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            while let Some(wish) = watcher::next(&wishes, || self.publisher.clean_up()) {
+                if let Some(changed) = self.reload(&settings, wish) {
+                    settings = changed;
+                    watcher.follow(&self.watched(&settings));
+                }
+            }
+        })?;
+        Ok(sender)
+    }
+
+    /// The settings that are in force now, if that changed.
+    fn reload(&mut self, current: &Settings, wish: watcher::Wish) -> Option<Settings> {
+        let settings = match self.read(current) {
+            Ok(settings) => settings,
+            Err(error) => return refused(&error),
+        };
+        match self.publisher.reload(settings.clone()) {
+            Ok(Reloaded::Published(generation)) => {
+                tracing::info!(generation, "reloaded");
+                Some(settings)
+            }
+            Ok(Reloaded::Unchanged) => {
+                if wish == watcher::Wish::Reload {
+                    tracing::info!("nothing to reload");
+                }
+                None
+            }
+            Err(error) => refused(&error),
+        }
+    }
+
+    fn read(&self, current: &Settings) -> Result<Settings, StartError> {
+        match &self.source {
+            Source::File(path) => config::load(path).map_err(StartError::Configuration),
+            Source::CommandLine => Ok(current.clone()),
+        }
+    }
+
+    fn watched(&self, settings: &Settings) -> Vec<PathBuf> {
+        let plugins = settings.plugin_files().into_iter().map(PathBuf::from);
+        match &self.source {
+            Source::File(path) => plugins.chain([path.clone()]).collect(),
+            Source::CommandLine => plugins.collect(),
+        }
+    }
+}
+
+fn refused<T>(error: &StartError) -> Option<T> {
+    tracing::error!(%error, "reload refused, the previous configuration stays in force");
+    None
+}

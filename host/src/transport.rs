@@ -1,0 +1,258 @@
+//! One request to one backend: connect or reuse, send, wait for the response head.
+//!
+//! Neither chooses a backend nor decides whether to retry.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::config::PoolSettings;
+use crate::connection::Watch;
+
+/// One worker's connections to one backend address.
+///
+/// The most recently used connection is taken first, so that a pool that got
+/// too large for its traffic ages out.
+pub struct Upstream<B> {
+    address: Arc<str>,
+    idle: RefCell<Vec<Idle<B>>>,
+}
+
+/// An open connection that one request may use.
+pub struct Connection<B> {
+    sender: http1::SendRequest<B>,
+    /// It carried a request before: that it turns out closed says nothing of
+    /// the backend.
+    reused: bool,
+}
+
+struct Idle<B> {
+    connection: Connection<B>,
+    since: Instant,
+}
+
+/// What the pool says about connections to its backends.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connect_timeout: Duration,
+    pub response_timeout: Duration,
+    pub keep_alive: Duration,
+    pub keep_alive_connections: usize,
+}
+
+impl From<&PoolSettings> for Limits {
+    fn from(pool: &PoolSettings) -> Limits {
+        Limits {
+            connect_timeout: pool.connect_timeout,
+            response_timeout: pool.response_timeout,
+            keep_alive: pool.keep_alive,
+            keep_alive_connections: pool.keep_alive_connections,
+        }
+    }
+}
+
+/// Whether a kept connection may carry a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    Allowed,
+    /// One had been closed: the next request gets a new one.
+    Forbidden,
+}
+
+/// Why there is no response.
+pub struct SendError<B> {
+    pub cause: Cause,
+    /// The request, if not a byte of it was sent.
+    pub unsent: Option<Request<B>>,
+}
+
+/// What went wrong between us and the backend.
+#[derive(Debug)]
+pub enum Cause {
+    /// The connection was refused or could not be made.
+    Connect(io::Error),
+    /// No connection within the connect timeout.
+    ConnectTimeout,
+    /// This machine could not provide a socket (descriptors or ports ran out).
+    Local(io::Error),
+    /// A kept connection turned out to be closed before any response byte.
+    StaleConnection,
+    /// The connection broke before the response head was complete.
+    Closed(hyper::Error),
+    /// No response head within the response timeout.
+    ResponseTimeout,
+    /// What came back is not HTTP/1.
+    Protocol(hyper::Error),
+    /// The client's request body broke off or was malformed.
+    RequestBody(hyper::Error),
+}
+
+impl<B> Upstream<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// No connections yet to `address` (host and port).
+    pub fn new(address: Arc<str>) -> Upstream<B> {
+        Upstream { address, idle: RefCell::default() }
+    }
+
+    /// Sends `request` and gives the response head with the connection that it
+    /// came over. A kept connection that turns out closed before the request
+    /// was sent is replaced here, unnoticed.
+    pub async fn send(
+        &self,
+        mut request: Request<B>,
+        limits: &Limits,
+        watch: &Watch,
+        reuse: Reuse,
+    ) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
+        while let Some(connection) = self.kept(reuse, limits.keep_alive) {
+            match exchange(connection, request, limits, watch).await {
+                Err(SendError { cause: Cause::StaleConnection, unsent: Some(unsent) }) => request = unsent,
+                result => return result,
+            }
+        }
+        match self.connect(limits, watch).await {
+            Ok(connection) => exchange(connection, request, limits, watch).await,
+            Err(cause) => Err(SendError { cause, unsent: Some(request) }),
+        }
+    }
+
+    /// Keeps `connection`, whose response was read to its end, for the next request.
+    pub fn keep(&self, mut connection: Connection<B>, limit: usize) {
+        let mut idle = self.idle.borrow_mut();
+        if connection.sender.is_closed() || idle.len() >= limit {
+            return;
+        }
+        connection.reused = true;
+        idle.push(Idle { connection, since: Instant::now() });
+    }
+
+    /// Closes what has been idle for `keep_alive`, and what the backend closed.
+    pub fn expire(&self, keep_alive: Duration) {
+        self.idle
+            .borrow_mut()
+            .retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < keep_alive);
+    }
+
+    fn kept(&self, reuse: Reuse, keep_alive: Duration) -> Option<Connection<B>> {
+        if reuse == Reuse::Forbidden {
+            return None;
+        }
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { connection, since }) = idle.pop() {
+            if !connection.sender.is_closed() && since.elapsed() < keep_alive {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    async fn connect(&self, limits: &Limits, watch: &Watch) -> Result<Connection<B>, Cause> {
+        let opened = watch.within(limits.connect_timeout, open(&self.address)).await;
+        let stream = opened.ok_or(Cause::ConnectTimeout)?.map_err(connect_cause)?;
+        let (sender, driver) =
+            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(Cause::Closed)?;
+        tokio::task::spawn_local(async move {
+            // Whoever sent a request hears of the error; an idle connection has nobody to tell.
+            let _ = driver.with_upgrades().await;
+        });
+        Ok(Connection { sender, reused: false })
+    }
+}
+
+async fn open(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn connect_cause(error: io::Error) -> Cause {
+    const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+    const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
+    match error.raw_os_error() {
+        Some(EMFILE | ENFILE) => Cause::Local(error),
+        _ if error.kind() == io::ErrorKind::AddrNotAvailable => Cause::Local(error),
+        _ => Cause::Connect(error),
+    }
+}
+
+async fn exchange<B: Body + 'static>(
+    mut connection: Connection<B>,
+    request: Request<B>,
+    limits: &Limits,
+    watch: &Watch,
+) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
+    let sent = watch.within(limits.response_timeout, async {
+        if let Err(error) = connection.sender.ready().await {
+            return Err((error, Some(request)));
+        }
+        connection.sender.try_send_request(request).await.map_err(|mut failed| {
+            let unsent = failed.take_message();
+            (failed.into_error(), unsent)
+        })
+    });
+    match sent.await {
+        Some(Ok(response)) => Ok((response, connection)),
+        Some(Err((error, unsent))) => Err(SendError { cause: cause(error, connection.reused), unsent }),
+        None => Err(SendError { cause: Cause::ResponseTimeout, unsent: None }),
+    }
+}
+
+fn cause(error: hyper::Error, reused: bool) -> Cause {
+    if error.is_user() {
+        Cause::RequestBody(error)
+    } else if error.is_parse() {
+        Cause::Protocol(error)
+    } else if reused {
+        Cause::StaleConnection
+    } else {
+        Cause::Closed(error)
+    }
+}
+
+/// The upstreams of one worker, by address: a reload keeps the connections of
+/// what it did not change.
+pub struct Upstreams<B> {
+    by_address: RefCell<rustc_hash::FxHashMap<Arc<str>, std::rc::Weak<Upstream<B>>>>,
+}
+
+impl<B> Default for Upstreams<B> {
+    fn default() -> Upstreams<B> {
+        Upstreams { by_address: RefCell::default() }
+    }
+}
+
+impl<B> Upstreams<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// The upstream for `address`, the one in use if there is one.
+    pub fn at(&self, address: &Arc<str>) -> Rc<Upstream<B>> {
+        let mut known = self.by_address.borrow_mut();
+        if let Some(upstream) = known.get(address).and_then(std::rc::Weak::upgrade) {
+            return upstream;
+        }
+        let upstream = Rc::new(Upstream::new(Arc::clone(address)));
+        known.insert(Arc::clone(address), Rc::downgrade(&upstream));
+        upstream
+    }
+
+    /// Forgets the addresses that no generation uses any more.
+    pub fn forget_unused(&self) {
+        self.by_address.borrow_mut().retain(|_, upstream| upstream.strong_count() > 0);
+    }
+}

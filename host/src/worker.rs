@@ -1,0 +1,190 @@
+//! A worker: one thread with its own connections, plugin instances and idle
+//! upstream connections. Nothing here is shared with another worker but what
+//! `pool` keeps in its live columns and the list of who has how many
+//! connections.
+
+mod local;
+
+pub use local::{Adopted, Choice, LocalPool, Picked};
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::connection;
+use crate::generation::Generation;
+use crate::listener::{self, Handed, Spread};
+use crate::proxy::RequestBody;
+use crate::telemetry::access::AccessLog;
+use crate::timer;
+use crate::transport::Upstreams;
+
+/// How often outcomes are handed to plugins, plans renewed, and idle upstream
+/// connections looked through.
+const HOUSEKEEPING: Duration = Duration::from_millis(100);
+
+/// What a worker is given when it starts.
+pub struct Seat {
+    /// 0, 1 ...
+    pub index: usize,
+    /// When the process started: the zero of every clock that strategies see.
+    pub started: Instant,
+    pub generations: watch::Receiver<Arc<Generation>>,
+    /// Set once, to how long requests in flight may still take.
+    pub shutdown: watch::Receiver<Option<Duration>>,
+    /// Connections that other workers accepted for this one.
+    pub handed: mpsc::UnboundedReceiver<Handed>,
+    pub spread: Arc<Spread>,
+    pub access: Option<AccessLog>,
+}
+
+/// One worker's state, shared by its tasks.
+pub struct Worker {
+    pub index: usize,
+    started: Instant,
+    random: RefCell<fastrand::Rng>,
+    adopted: RefCell<Rc<Adopted>>,
+    upstreams: Upstreams<RequestBody>,
+    pub spread: Arc<Spread>,
+    pub access: Option<AccessLog>,
+    draining: Cell<bool>,
+    /// Connections and tunnels.
+    opened: Cell<usize>,
+    /// The worker's main task, once it waits for `opened` to become 0.
+    emptied: RefCell<Option<Waker>>,
+}
+
+/// A connection or tunnel that a drain waits for.
+pub struct Open(Rc<Worker>);
+
+impl Worker {
+    /// The generation for a request that begins now.
+    pub fn generation(&self) -> Rc<Adopted> {
+        Rc::clone(&self.adopted.borrow())
+    }
+
+    /// Microseconds since the process started.
+    pub fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    /// 53 random bits.
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..) >> 11
+    }
+
+    /// No new requests: connections close as they become idle.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Counts a connection or tunnel as open until the guard is dropped.
+    pub fn open(self: &Rc<Self>) -> Open {
+        self.opened.set(self.opened.get() + 1);
+        Open(Rc::clone(self))
+    }
+
+    /// Switches to `generation`; requests that began before stay with theirs.
+    fn adopt(&self, generation: Arc<Generation>) {
+        let previous = self.generation();
+        let adopted = Adopted::new(generation, Some(&previous), &self.upstreams);
+        *self.adopted.borrow_mut() = Rc::new(adopted);
+        drop(previous);
+        self.upstreams.forget_unused();
+    }
+
+    async fn keep_house(&self) {
+        let mut ticks = tokio::time::interval(HOUSEKEEPING);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now_us = self.now_us();
+            self.generation().keep_house(now_us);
+        }
+    }
+
+    async fn drain(&self, grace: Duration) {
+        self.draining.set(true);
+        timer::wake_all();
+        let emptied = poll_fn(|cx| {
+            if self.opened.get() == 0 {
+                return Poll::Ready(());
+            }
+            *self.emptied.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        if tokio::time::timeout(grace, emptied).await.is_err() {
+            tracing::warn!(worker = self.index, connections = self.opened.get(), "grace time over, closing connections");
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let open = self.0.opened.get() - 1;
+        self.0.opened.set(open);
+        if open == 0
+            && let Some(waker) = self.0.emptied.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// Runs a worker on this thread until shutdown is over.
+///
+/// # Errors
+///
+/// When the system refuses what a runtime needs (epoll, descriptors).
+pub fn run(seat: Seat) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, serve(seat));
+    Ok(())
+}
+
+async fn serve(seat: Seat) {
+    let Seat { index, started, mut generations, mut shutdown, mut handed, spread, access } = seat;
+    let upstreams = Upstreams::default();
+    let first = Adopted::new(Arc::clone(&generations.borrow_and_update()), None, &upstreams);
+    let worker = Rc::new(Worker {
+        index,
+        started,
+        random: RefCell::default(),
+        adopted: RefCell::new(Rc::new(first)),
+        upstreams,
+        spread,
+        access,
+        draining: Cell::new(false),
+        opened: Cell::new(0),
+        emptied: RefCell::default(),
+    });
+    tokio::task::spawn_local(timer::sweep());
+    let housekeeper = Rc::clone(&worker);
+    tokio::task::spawn_local(async move { housekeeper.keep_house().await });
+    let mut acceptors = listener::Acceptors::default();
+    acceptors.follow(&worker);
+    let grace = loop {
+        tokio::select! {
+            changed = generations.changed() => {
+                if changed.is_err() { break Duration::ZERO }
+                worker.adopt(Arc::clone(&generations.borrow_and_update()));
+                acceptors.follow(&worker);
+            }
+            Some(handed) = handed.recv() => connection::spawn_handed(&worker, handed),
+            grace = shutdown.wait_for(Option::is_some) => {
+                break grace.ok().and_then(|grace| *grace).unwrap_or_default()
+            }
+        }
+    };
+    acceptors.stop();
+    while let Ok(handed) = handed.try_recv() {
+        connection::spawn_handed(&worker, handed);
+    }
+    worker.drain(grace).await;
+}

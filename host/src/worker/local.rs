@@ -1,0 +1,228 @@
+//! A worker's side of a generation: snapshots, pickers and upstreams of its own.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+
+use super::Worker;
+use crate::config::{HostHeader, PoolSettings};
+use crate::generation::{Generation, Listening, Served};
+use crate::pool::{LiveCell, Pool, Snapshot};
+use crate::proxy::RequestBody;
+use crate::strategy::{Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
+use crate::transport::{Cause, Connection, Limits, Upstream, Upstreams};
+
+/// A generation as one worker serves it.
+pub struct Adopted {
+    generation: Arc<Generation>,
+    pools: Vec<Rc<LocalPool>>,
+}
+
+/// One pool on one worker.
+pub struct LocalPool {
+    served: Served,
+    pub limits: Limits,
+    snapshot: RefCell<Snapshot>,
+    /// Shared with the generations before and after that have the same strategy.
+    picker: Rc<RefCell<Picker>>,
+    /// By member, in the pool's order.
+    upstreams: Vec<Rc<Upstream<RequestBody>>>,
+}
+
+/// A decision for one attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Picked {
+    /// Index into the pool's members.
+    pub member: usize,
+    /// Its stable id.
+    pub id: u32,
+    /// Comes back in the outcome.
+    pub tag: u64,
+    /// The fallback decided instead of the strategy.
+    pub fallback: bool,
+    /// When, in microseconds since the process started.
+    pub at_us: u64,
+}
+
+/// What a pick came to.
+pub enum Choice {
+    Backend(Picked),
+    /// No backend is eligible and untried, or the strategy wants to wait.
+    Nobody,
+    /// The strategy refuses the request.
+    Reject(StatusCode),
+}
+
+impl Adopted {
+    /// Makes this worker's parts of `generation`; what `previous` has of the
+    /// same pool is used on.
+    pub fn new(
+        generation: Arc<Generation>,
+        previous: Option<&Adopted>,
+        upstreams: &Upstreams<RequestBody>,
+    ) -> Adopted {
+        let pools = generation
+            .pools
+            .iter()
+            .map(|served| {
+                let old = previous.and_then(|adopted| adopted.pool(&served.pool.settings.name));
+                Rc::new(LocalPool::new(served.clone(), old, upstreams))
+            })
+            .collect();
+        Adopted { generation, pools }
+    }
+
+    /// Where a request for `host` and `path` goes.
+    pub fn route(&self, host: &str, path: &str) -> Option<&Rc<LocalPool>> {
+        self.generation.routes.find(host, path).map(|index| &self.pools[index])
+    }
+
+    /// The sockets to accept on.
+    pub fn listeners(&self) -> &[Listening] {
+        &self.generation.listeners
+    }
+
+    /// What is done now and then, off the request path.
+    pub fn keep_house(&self, now_us: u64) {
+        for pool in &self.pools {
+            pool.keep_house(now_us);
+        }
+    }
+
+    fn pool(&self, name: &str) -> Option<&LocalPool> {
+        self.pools.iter().map(|pool| &**pool).find(|pool| pool.settings().name == name)
+    }
+}
+
+impl LocalPool {
+    fn new(served: Served, previous: Option<&LocalPool>, upstreams: &Upstreams<RequestBody>) -> LocalPool {
+        let members: MembersHandle = served.pool.members.clone();
+        let picker = match previous {
+            Some(old) if Arc::ptr_eq(&old.served.strategy, &served.strategy) => {
+                old.picker.borrow_mut().set_members(members);
+                Rc::clone(&old.picker)
+            }
+            Some(old) => {
+                let picker = Picker::new(Arc::clone(&served.strategy), members, Some(&mut *old.picker.borrow_mut()));
+                Rc::new(RefCell::new(picker))
+            }
+            None => Rc::new(RefCell::new(Picker::new(Arc::clone(&served.strategy), members, None))),
+        };
+        LocalPool {
+            limits: Limits::from(&served.pool.settings),
+            snapshot: RefCell::new(Snapshot::new(Arc::clone(&served.pool.members))),
+            upstreams: served.pool.members.list.iter().map(|member| upstreams.at(&member.address)).collect(),
+            picker,
+            served,
+        }
+    }
+
+    /// What the configuration says of this pool.
+    pub fn settings(&self) -> &PoolSettings {
+        &self.pool().settings
+    }
+
+    /// The name of the strategy in force, for the log.
+    pub fn strategy_name(&self) -> &str {
+        self.served.strategy.name()
+    }
+
+    /// The name of a member, for the log.
+    pub fn backend_name(&self, member: usize) -> &str {
+        &self.pool().members.list[member].settings.name
+    }
+
+    /// Lets the strategy choose among the eligible members that are not in `tried`.
+    pub fn pick(&self, worker: &Worker, head: &mut Inbound, key: u64, tried: &[usize]) -> Choice {
+        let at_us = worker.now_us();
+        let mut snapshot = self.snapshot.borrow_mut();
+        snapshot.refresh(at_us, tried);
+        if snapshot.rows().is_empty() {
+            return Choice::Nobody;
+        }
+        let request = PickRequest {
+            key,
+            random: worker.random(),
+            sequence: self.pool().next_sequence(),
+            now_us: at_us,
+            generation: snapshot.members().generation,
+            attempt: tried.len() as u32,
+        };
+        let decision = self.picker.borrow_mut().pick(snapshot.rows(), &request, head);
+        match decision.pick {
+            Pick::Backend(index) => Choice::Backend(Picked {
+                member: snapshot.member_of(index),
+                id: snapshot.rows()[index].id,
+                tag: decision.tag,
+                fallback: decision.fallback,
+                at_us,
+            }),
+            Pick::Wait => Choice::Nobody,
+            Pick::Reject(status) => Choice::Reject(status),
+        }
+    }
+
+    /// A member's live cell.
+    pub fn cell(&self, member: usize) -> &LiveCell {
+        &self.pool().members.list[member].cell
+    }
+
+    /// A member's connections.
+    pub fn upstream(&self, member: usize) -> &Upstream<RequestBody> {
+        &self.upstreams[member]
+    }
+
+    /// Keeps a connection to `member` for the next request.
+    pub fn keep(&self, member: usize, connection: Connection<RequestBody>) {
+        self.upstreams[member].keep(connection, self.limits.keep_alive_connections);
+    }
+
+    /// The `Host` for `member`, where it is not the client's own.
+    pub fn host_header(&self, member: usize) -> Option<HeaderValue> {
+        match &self.settings().host_header {
+            HostHeader::Keep => None,
+            HostHeader::Backend => HeaderValue::from_str(&self.pool().members.list[member].address).ok(),
+            HostHeader::Fixed(value) => Some(value.clone()),
+        }
+    }
+
+    /// Says once in the log that a backend stopped working.
+    pub fn attempt_failed(&self, member: usize, cause: &Cause) {
+        tracing::debug!(
+            pool = self.settings().name,
+            backend = self.backend_name(member),
+            cause = cause.name(),
+            "attempt failed"
+        );
+    }
+
+    /// The strategy learns from outcomes.
+    pub fn wants_outcomes(&self) -> bool {
+        self.served.strategy.wants_feedback()
+    }
+
+    /// Tells the strategy what became of an attempt.
+    pub fn observe(&self, outcome: Outcome) {
+        self.picker.borrow_mut().observe(outcome);
+    }
+
+    fn keep_house(&self, now_us: u64) {
+        for upstream in &self.upstreams {
+            upstream.expire(self.limits.keep_alive);
+        }
+        let mut snapshot = self.snapshot.borrow_mut();
+        let mut picker = self.picker.borrow_mut();
+        picker.flush(now_us);
+        let generation = snapshot.members().generation;
+        if picker.replan_due(now_us, generation) {
+            snapshot.refresh(now_us, &[]);
+            picker.replan_if_due(snapshot.all(), now_us, generation);
+        }
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.served.pool
+    }
+}
