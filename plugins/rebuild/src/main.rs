@@ -1,0 +1,108 @@
+//! Builds the shipped strategies from source.
+//!
+//! `cargo run -p rebuild-plugins` writes `plugins/components/*.wasm` and their
+//! manifest; with `--check` it writes neither, but fails where they do not
+//! belong to the sources.
+
+mod check;
+mod compile;
+mod component;
+mod manifest;
+mod plugin;
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use compile::Compiler;
+use manifest::{Entry, Manifest};
+use plugin::Plugin;
+use toolchain::{Choice, Toolchain};
+
+/// Builds the shipped strategies (plugins/*) into components.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Change nothing; fail where sources, manifest and components disagree.
+    #[arg(long)]
+    check: bool,
+    /// Leave what was built in this directory [default: plugins/components, or
+    /// with --check nowhere].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What to build with.
+    #[arg(long, value_enum, default_value_t)]
+    toolchain: Choice,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let root = workspace_root()?;
+    let committed = root.join("plugins/components");
+    let plugins = plugin::find(&root)?;
+    let toolchain = Toolchain::choose(arguments.toolchain)?;
+    println!(
+        "building {} plugins with {}",
+        plugins.len(),
+        toolchain.identity()
+    );
+
+    let scratch = tempfile::tempdir().context("making a temporary directory")?;
+    let out = match &arguments.out {
+        Some(directory) => directory.as_path(),
+        None if arguments.check => scratch.path(),
+        None => committed.as_path(),
+    };
+    let built = build_all(&root, &toolchain, &plugins, out)?;
+    if arguments.check {
+        check::compare(&committed, out, &built)
+    } else {
+        Ok(())
+    }
+}
+
+/// Builds all plugins into `out` and writes the manifest beside them.
+fn build_all(
+    root: &Path,
+    toolchain: &Toolchain,
+    plugins: &[Plugin],
+    out: &Path,
+) -> Result<Manifest> {
+    std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
+    let compiler = Compiler::new(root, toolchain);
+    let mut components = Vec::new();
+    for plugin in plugins {
+        let core = compiler.compile(plugin)?;
+        let component = component::encode(plugin, &core)?;
+        let file = out.join(plugin.file_name());
+        std::fs::write(&file, &component.bytes)
+            .with_context(|| format!("writing {}", file.display()))?;
+        println!("  {:<20} {:>6} bytes", plugin.name, component.bytes.len());
+        components.push(Entry::new(plugin, &component, toolchain));
+    }
+    let manifest = Manifest { components };
+    manifest.write(out)?;
+    manifest.remove_others(out)?;
+    Ok(manifest)
+}
+
+fn workspace_root() -> Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = own
+        .ancestors()
+        .nth(2)
+        .context("plugins/rebuild is two directories deep")?;
+    std::fs::canonicalize(root).with_context(|| format!("finding {}", root.display()))
+}

@@ -1,0 +1,78 @@
+//! The generated bindings, one for each export that a plugin can have, and the
+//! way between their types and ours.
+
+/// The export `strategy`.
+pub mod simple {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "simple",
+        pub_export_macro: true,
+        export_macro_name: "export_strategy",
+    });
+}
+
+/// The export `config`.
+pub mod config {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package anubis:guest; world configure { export anubis:lb/config@0.1.0; }",
+        pub_export_macro: true,
+        export_macro_name: "export_config",
+    });
+}
+
+pub use simple::anubis::lb::types;
+
+use crate::{Backend, Refusal, Request, Strategy};
+use std::mem::{offset_of, size_of};
+
+macro_rules! assert_same_layout {
+    ($($field:ident)*) => {
+        const _: () = {
+            $(assert!(offset_of!(Backend, $field) == offset_of!(types::Backend, $field));)*
+            assert!(size_of::<Backend>() == size_of::<types::Backend>());
+        };
+    };
+}
+assert_same_layout!(id weight capacity priority zone in_flight latency_us failures utilization state);
+
+/// Calls the strategy with the contract's types turned into ours, without
+/// touching the list.
+#[inline]
+pub fn pick<S: Strategy>(
+    strategy: &mut S,
+    request: types::Request,
+    backends: &[types::Backend],
+) -> Result<u32, types::Refusal> {
+    // SAFETY: both are `repr(C)` structs of ten `u32` fields with the same
+    // names at the same offsets, as asserted above.
+    let backends = unsafe { std::slice::from_raw_parts(backends.as_ptr().cast(), backends.len()) };
+    match strategy.pick(&request.into(), backends) {
+        Ok(index) => Ok(index as u32),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+impl From<types::Request> for Request {
+    #[inline]
+    fn from(request: types::Request) -> Self {
+        Self {
+            key: request.key,
+            random: request.random,
+            sequence: request.sequence,
+            now_us: request.now_us,
+            generation: request.generation,
+            attempt: request.attempt,
+        }
+    }
+}
+
+impl From<Refusal> for types::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Fallback => Self::Fallback,
+            Refusal::Wait => Self::Wait,
+            Refusal::Reject(status) => Self::Reject(status),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A load-balancing strategy for the anubis proxy in ten lines of Rust:
+//!
+//! ```
+//! use anubis_strategy::{Backend, Refusal, Request, Strategy};
+//!
+//! #[derive(Default)]
+//! struct Fewest;
+//!
+//! impl Strategy for Fewest {
+//!     fn pick(&mut self, _: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
+//!         let fewest = (0..backends.len()).min_by_key(|&index| backends[index].in_flight);
+//!         fewest.ok_or(Refusal::Fallback)
+//!     }
+//! }
+//!
+//! anubis_strategy::export!(Fewest);
+//! ```
+//!
+//! Built with `cargo build --release --target wasm32-unknown-unknown` and
+//! `crate-type = ["cdylib"]`, this is a plugin that imports nothing. With
+//! [`export!(Fewest, configured)`](export!) and an implementation of
+//! [`Configure`] it takes options from the operator's `config = { ... }`.
+//!
+//! Everything but the export itself is ordinary Rust: test it natively with
+//! `cargo test`.
+//!
+//! # Building blocks
+//!
+//! | for | use |
+//! |---|---|
+//! | random numbers that replay | [`Random`], [`Request::random`] |
+//! | a draw in proportion to the weights | [`draw::weighted`], [`draw::distinct`] |
+//! | "less loaded", without division | [`load::compare`], [`load::least`] |
+//! | going round in proportion to the weights | [`rotation::Rotation`], [`rotation::share`] |
+//! | affinity that survives a changed pool | [`rendezvous::Rendezvous`] |
+//! | options from the configuration | [`options::Options`] |
+//!
+//! # What to keep in mind
+//!
+//! Each worker thread of the proxy has its own instance. State in `self` is
+//! therefore one worker's view; what must hold over all of them comes from the
+//! request ([`Request::sequence`]) or from the list.
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod glue;
+
+pub mod draw;
+mod export;
+pub mod load;
+pub mod options;
+mod random;
+pub mod rendezvous;
+pub mod rotation;
+mod strategy;
+mod types;
+
+pub use random::Random;
+pub use strategy::{Configure, Strategy};
+pub use types::{Backend, Level, Refusal, Request};

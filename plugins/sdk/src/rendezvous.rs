@@ -1,0 +1,1 @@
+//! Affinity that survives a changed pool.
