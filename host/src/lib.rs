@@ -1,3 +1,4 @@
 pub mod config;
+pub mod plugin;
 pub mod pool;
 pub mod strategy;
