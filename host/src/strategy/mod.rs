@@ -1,11 +1,32 @@
 //! The seam between the request path and whatever decides: `pick` and `observe`.
 //!
-//! Nothing here knows WIT types or sockets.
+//! A [`Strategy`] is prepared once, on a control thread, and shared; each
+//! worker has its own [`Picker`] of it. A plugin that faults is answered for by
+//! the native fallback and replaced; no call here blocks on another thread.
+//!
+//! Nothing here knows WIT types or sockets, and only the log names the time.
+
+mod fallback;
+mod picker;
+mod plan;
+mod prepare;
+mod recovery;
+mod rehearse;
+mod seat;
+mod stats;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
+
+use crate::pool::Row;
+
+pub use picker::Picker;
+pub use plan::Routing;
+pub use prepare::{Source, Strategy};
+pub use rehearse::Rehearsal;
+pub use stats::Stats;
 
 /// What every pick knows about its request, by value (the contract's `request`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,3 +112,66 @@ pub trait Members: Send + Sync {
 
 /// Shared handle to a pool's members.
 pub type MembersHandle = Arc<dyn Members>;
+
+/// The backends of one pick, for look-ups that need only a few of them. The
+/// index is the one that [`Pick::Backend`] answers with.
+pub trait Candidates {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// One of them; `index` is below [`Candidates::len`].
+    fn row(&self, index: usize) -> Row;
+
+    /// [`Row::id`] of one of them.
+    fn id(&self, index: usize) -> u32 {
+        self.row(index).id
+    }
+
+    /// [`Row::in_flight`] of one of them.
+    fn in_flight(&self, index: usize) -> u32 {
+        self.row(index).in_flight
+    }
+
+    /// There are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Candidates for [Row] {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn row(&self, index: usize) -> Row {
+        self[index]
+    }
+
+    #[inline]
+    fn id(&self, index: usize) -> u32 {
+        self[index].id
+    }
+
+    #[inline]
+    fn in_flight(&self, index: usize) -> u32 {
+        self[index].in_flight
+    }
+}
+
+/// Spreads a request's 53 random bits over 64, differently for every `stream`
+/// (the finalizer of SplitMix64).
+#[inline]
+fn spread(random: u64, stream: u64) -> u64 {
+    let mut z = random.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Maps 64 uniform bits to `0..bound`.
+#[inline]
+fn below(bits: u64, bound: u64) -> u64 {
+    // The high half of a product with `bound` is below `bound`.
+    ((u128::from(bits) * u128::from(bound)) >> 64) as u64
+}

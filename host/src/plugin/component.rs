@@ -1,0 +1,300 @@
+//! Bytes to a validated, compiled plugin.
+//!
+//! What is refused is refused here, before any of its code has run: what is no
+//! component of the contract, and what wants to import anything else.
+
+use std::borrow::Cow;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Lift, Lower};
+use wasmtime::component::{ComponentNamedList, Linker};
+
+use crate::pool::Row;
+
+use super::bindings::{
+    GuestOutcome, GuestRouting, IMPORTS, PACKAGE, PickResult, Request, interface,
+};
+use super::engine::Engine;
+use super::instance::Guest;
+
+/// Largest component taken, in bytes.
+pub const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
+
+const MAGIC: &[u8] = b"\0asm";
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
+/// A validated and compiled plugin, ready to be instantiated.
+pub struct Plugin {
+    engine: Engine,
+    /// `None` only while it is being dropped.
+    component: Option<InstancePre<Guest>>,
+    exports: Exports,
+    imports: Vec<String>,
+    imports_inbound: bool,
+}
+
+/// What the plugin exports of the contract.
+pub(super) struct Exports {
+    pub(super) decider: Decider,
+    pub(super) configure: Option<ComponentExportIndex>,
+    pub(super) observe: Option<ComponentExportIndex>,
+    pub(super) state: Option<StateExports>,
+}
+
+pub(super) enum Decider {
+    Strategy(ComponentExportIndex),
+    Planner(ComponentExportIndex),
+}
+
+pub(super) struct StateExports {
+    pub(super) save: ComponentExportIndex,
+    pub(super) restore: ComponentExportIndex,
+}
+
+impl Plugin {
+    /// Validates and compiles `bytes`: a component, or a core module that
+    /// carries its component type (what `cargo build` leaves). Takes
+    /// milliseconds to seconds: never call it on a worker.
+    ///
+    /// # Errors
+    /// Says in words what is wrong with the bytes; the caller names the file.
+    pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Self> {
+        let bytes = as_component(bytes)?;
+        let component = {
+            let turn = engine.compiling().lock();
+            let component = Component::from_binary(engine.wasmtime(), &bytes);
+            drop(turn);
+            component.map_err(|error| anyhow!("not a valid component: {error:#}"))?
+        };
+        let imports = checked_imports(engine, &component)?;
+        let component = link(engine.linker(), &component)?;
+        let exports = Exports::probe(&component)?;
+        let imports_inbound = imports.iter().any(|import| import == "inbound");
+        Ok(Self {
+            engine: engine.clone(),
+            component: Some(component),
+            exports,
+            imports,
+            imports_inbound,
+        })
+    }
+
+    /// Interfaces of the contract that the plugin imports, `types` aside: what
+    /// it may do besides computing.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// It makes plans (`planner`) instead of being asked for every request.
+    pub fn is_planner(&self) -> bool {
+        matches!(self.exports.decider, Decider::Planner(_))
+    }
+
+    /// It wants to hear outcomes.
+    pub fn wants_feedback(&self) -> bool {
+        self.exports.observe.is_some()
+    }
+
+    /// It hands its state over when it is replaced.
+    pub fn has_state(&self) -> bool {
+        self.exports.state.is_some()
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn component(&self) -> &InstancePre<Guest> {
+        self.component
+            .as_ref()
+            .expect("taken only when the plugin is dropped")
+    }
+
+    pub(super) fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    pub(super) fn imports_inbound(&self) -> bool {
+        self.imports_inbound
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        self.engine.disposal().dispose(self.component.take());
+    }
+}
+
+/// The component in `bytes`, made from a core module if need be.
+fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    ensure!(!bytes.is_empty(), "the file is empty");
+    ensure!(
+        bytes.len() as u64 <= MAX_COMPONENT_BYTES,
+        "larger than {} MiB",
+        MAX_COMPONENT_BYTES >> 20
+    );
+    ensure!(
+        wasmtime::Engine::detect_precompiled(bytes).is_none(),
+        "precompiled code is not accepted: give the component that it was compiled from"
+    );
+    if !bytes.starts_with(MAGIC) {
+        ensure!(
+            !looks_like_text(bytes),
+            "WebAssembly text is not accepted: translate it first (`wasm-tools parse`)"
+        );
+        bail!("not WebAssembly: it does not begin with \\0asm");
+    }
+    if bytes.starts_with(MODULE) {
+        return componentize(bytes).map(Cow::Owned);
+    }
+    Ok(Cow::Borrowed(bytes))
+}
+
+fn looks_like_text(bytes: &[u8]) -> bool {
+    let start = bytes.trim_ascii_start();
+    start.starts_with(b"(") || start.starts_with(b";;")
+}
+
+fn componentize(module: &[u8]) -> Result<Vec<u8>> {
+    let (typed, _) = wit_component::metadata::decode(module).context("not a valid core module")?;
+    ensure!(
+        typed.is_some(),
+        "a core module without a component type: it was not built against the contract's \
+         bindings (wit-bindgen), or the section was stripped"
+    );
+    wit_component::ComponentEncoder::default()
+        .module(module)
+        .and_then(|encoder| encoder.validate(false).encode())
+        .map_err(|error| explain_encoding(&error))
+}
+
+fn explain_encoding(error: &anyhow::Error) -> anyhow::Error {
+    let text = format!("{error:#}");
+    if text.contains("wasi") {
+        return anyhow!("the core module imports WASI ({text}); {WITHOUT_WASI}");
+    }
+    anyhow!("the core module cannot be made a component: {text}")
+}
+
+const WITHOUT_WASI: &str = "plugins run without WASI; build it without: in Rust for \
+    wasm32-unknown-unknown, in Python with `componentize-py componentize --stub-wasi`, in \
+    JavaScript with `--disable all` or `--backend-qjs-stub-wasi`, others with an adapter that \
+    imports nothing";
+
+/// Short names of the imported interfaces, all of them allowed.
+fn checked_imports(engine: &Engine, component: &Component) -> Result<Vec<String>> {
+    let mut imports = Vec::new();
+    for (name, _) in component.component_type().imports(engine.wasmtime()) {
+        let short = allowed_import(name)?;
+        if short != "types" {
+            imports.push(short.to_owned());
+        }
+    }
+    imports.sort_unstable();
+    imports.dedup();
+    Ok(imports)
+}
+
+fn allowed_import(name: &str) -> Result<&str> {
+    ensure!(
+        !name.starts_with("wasi:"),
+        "it imports {name}; {WITHOUT_WASI}"
+    );
+    let (path, version) = name.split_once('@').unwrap_or((name, ""));
+    let interface = path
+        .strip_prefix(PACKAGE)
+        .and_then(|rest| rest.strip_prefix('/'));
+    let Some(interface) = interface.filter(|name| IMPORTS.contains(name)) else {
+        bail!(
+            "it imports {name}, which does not exist here: a plugin may import only {}",
+            IMPORTS.map(|name| format!("{PACKAGE}/{name}")).join(", ")
+        );
+    };
+    ensure!(
+        version.starts_with("0.1."),
+        "it imports {name}, but this proxy offers {PACKAGE} 0.1"
+    );
+    Ok(interface)
+}
+
+fn link(linker: &Linker<Guest>, component: &Component) -> Result<InstancePre<Guest>> {
+    linker
+        .instantiate_pre(component)
+        .map_err(|error| anyhow!("an import has another type than the contract says: {error:#}"))
+}
+
+impl Exports {
+    fn probe(component: &InstancePre<Guest>) -> Result<Self> {
+        let find = Probe(component);
+        let strategy = find.func::<(Request, &[Row]), (PickResult,)>("strategy", "pick")?;
+        let planner = find.func::<(&[Row],), (GuestRouting,)>("planner", "plan")?;
+        let decider = match (strategy, planner) {
+            (Some(pick), None) => Decider::Strategy(pick),
+            (None, Some(plan)) => Decider::Planner(plan),
+            (Some(_), Some(_)) => bail!(
+                "it exports both {PACKAGE}/strategy and {PACKAGE}/planner: a plugin is one or the other"
+            ),
+            (None, None) => bail!(
+                "it exports neither {PACKAGE}/strategy@0.1 nor {PACKAGE}/planner@0.1; it exports {}",
+                find.all_exports()
+            ),
+        };
+        let save = find.func::<(), (Vec<u8>,)>("state", "save")?;
+        let restore = find.func::<(&[u8],), (Result<(), String>,)>("state", "restore")?;
+        Ok(Self {
+            decider,
+            configure: find.func::<(&str,), (Result<(), String>,)>("config", "configure")?,
+            observe: find.func::<(&[GuestOutcome],), ()>("feedback", "observe")?,
+            state: save
+                .zip(restore)
+                .map(|(save, restore)| StateExports { save, restore }),
+        })
+    }
+}
+
+struct Probe<'a>(&'a InstancePre<Guest>);
+
+impl Probe<'_> {
+    /// `None` when the interface is not exported; an error when it is, but not
+    /// as the contract says.
+    fn func<Params, Return>(
+        &self,
+        interface_name: &str,
+        name: &str,
+    ) -> Result<Option<ComponentExportIndex>>
+    where
+        Params: ComponentNamedList + Lower,
+        Return: ComponentNamedList + Lift,
+    {
+        let component = self.0.component();
+        let interface = interface(interface_name);
+        let Some(instance) = component.get_export_index(None, &*interface) else {
+            return Ok(None);
+        };
+        let Some((item, index)) = component.get_export(Some(&instance), name) else {
+            bail!("its export {interface} has no `{name}`");
+        };
+        let ComponentItem::ComponentFunc(func) = item else {
+            bail!("`{name}` of its export {interface} is not a function");
+        };
+        func.typecheck::<Params, Return>(&self.0.instance_type())
+            .map_err(|error| {
+                anyhow!("`{name}` of its export {interface} has another type: {error:#}")
+            })?;
+        Ok(Some(index))
+    }
+
+    fn all_exports(&self) -> String {
+        let component = self.0.component();
+        let ty = component.component_type();
+        let names: Vec<_> = ty
+            .exports(component.engine())
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        if names.is_empty() {
+            return "nothing".to_owned();
+        }
+        names.join(", ")
+    }
+}

@@ -1,0 +1,214 @@
+//! Deadlines for guest code, judged by the CPU time it used.
+//!
+//! A ticker thread advances the engine's epoch; guest code looks at the epoch
+//! at every loop and call. Wall time alone would convict an innocent plugin
+//! on a worker that was not scheduled, so the first look that comes at half
+//! the deadline only reads the thread's CPU clock, and later ones convict when
+//! the CPU time used since exceeds the rest. A normal pick reads no clock.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{EngineWeak, UpdateDeadline};
+
+/// Distance of two epochs.
+const TICK: Duration = Duration::from_millis(2);
+
+/// Most ticks between two looks of running guest code, far below
+/// [`REST_AFTER`], so that the ticker never rests during a call.
+const MAX_TICKS: u32 = 64;
+
+/// Ticks without a single call after which the ticker rests.
+const REST_AFTER: u32 = 256;
+
+const ACTIVE: u8 = 0;
+const QUIET: u8 = 1;
+const RESTING: u8 = 2;
+const ENDED: u8 = 3;
+
+/// The thread that advances the epoch while guest code is being called, and
+/// rests when none is, so that an idle proxy does not wake up.
+pub(super) struct Ticker {
+    state: Arc<AtomicU8>,
+    thread: thread::Thread,
+}
+
+impl Ticker {
+    pub(super) fn start(engine: EngineWeak) -> io::Result<Self> {
+        let state = Arc::new(AtomicU8::new(ACTIVE));
+        let shared = state.clone();
+        let thread = thread::Builder::new()
+            .name("anubis-epoch".into())
+            .spawn(move || tick(&engine, &shared))?
+            .thread()
+            .clone();
+        Ok(Self { state, thread })
+    }
+
+    /// Says that guest code is about to run. One load when the ticker runs.
+    #[inline]
+    fn wake(&self) {
+        if self.state.load(Ordering::Relaxed) != ACTIVE {
+            self.resume();
+        }
+    }
+
+    #[cold]
+    fn resume(&self) {
+        if self.state.swap(ACTIVE, Ordering::AcqRel) == RESTING {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.state.store(ENDED, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+fn tick(engine: &EngineWeak, state: &AtomicU8) {
+    loop {
+        for _ in 0..REST_AFTER {
+            thread::sleep(TICK);
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            engine.increment_epoch();
+        }
+        if state.load(Ordering::Acquire) == ENDED {
+            return;
+        }
+        let quiet = state.compare_exchange(QUIET, RESTING, Ordering::AcqRel, Ordering::Acquire);
+        while state.load(Ordering::Acquire) == RESTING {
+            thread::park();
+        }
+        if quiet.is_err() {
+            // Fails when the ticker was ended meanwhile: seen in the next round.
+            let _ = state.compare_exchange(ACTIVE, QUIET, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+}
+
+/// The deadline of one store's current call.
+pub(super) struct Deadline {
+    ticker: Arc<Ticker>,
+    /// CPU time left after the first look.
+    rest: Duration,
+    /// The thread's CPU clock at the first look.
+    first_look: Option<Duration>,
+}
+
+impl Deadline {
+    pub(super) fn new(ticker: Arc<Ticker>) -> Self {
+        Self {
+            ticker,
+            rest: Duration::ZERO,
+            first_look: None,
+        }
+    }
+
+    /// Starts a call that may use about `budget` of CPU time; returns the
+    /// ticks until the first look.
+    #[inline]
+    pub(super) fn arm(&mut self, budget: Budget) -> u64 {
+        self.ticker.wake();
+        self.rest = budget.rest;
+        self.first_look = None;
+        budget.first
+    }
+
+    /// The epoch has reached the store's deadline while guest code runs.
+    pub(super) fn look(&mut self) -> UpdateDeadline {
+        self.ticker.wake();
+        let now = thread_cpu_time();
+        let used = now.saturating_sub(*self.first_look.get_or_insert(now));
+        if used >= self.rest {
+            return UpdateDeadline::Interrupt;
+        }
+        UpdateDeadline::Continue(ticks(self.rest - used))
+    }
+}
+
+/// A deadline as ticks until the first look and CPU time after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Budget {
+    first: u64,
+    rest: Duration,
+}
+
+impl Budget {
+    pub(super) fn new(deadline: Duration) -> Self {
+        let half = (deadline / 2).min(TICK * MAX_TICKS);
+        Self {
+            first: ticks(half),
+            rest: deadline.saturating_sub(half).max(Duration::from_micros(1)),
+        }
+    }
+}
+
+fn ticks(time: Duration) -> u64 {
+    let ticks = time.as_nanos().div_ceil(TICK.as_nanos());
+    u64::try_from(ticks)
+        .unwrap_or(u64::MAX)
+        .clamp(1, u64::from(MAX_TICKS))
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_halved_and_capped() {
+        let ten = Budget::new(Duration::from_millis(10));
+        assert_eq!((ten.first, ten.rest), (3, Duration::from_millis(5)));
+        let shortest = Budget::new(Duration::from_millis(1));
+        assert_eq!(shortest.first, 1);
+        let long = Budget::new(Duration::from_secs(10));
+        assert_eq!(long.first, u64::from(MAX_TICKS));
+        assert_eq!(long.rest, Duration::from_secs(10) - TICK * MAX_TICKS);
+    }
+
+    fn deadline(engine: &wasmtime::Engine) -> Deadline {
+        Deadline::new(Arc::new(Ticker::start(engine.weak()).unwrap()))
+    }
+
+    #[test]
+    fn waiting_is_no_crime_and_spinning_is() {
+        let engine = wasmtime::Engine::default();
+        let mut deadline = deadline(&engine);
+        deadline.arm(Budget::new(Duration::from_millis(4)));
+        assert!(matches!(deadline.look(), UpdateDeadline::Continue(1)));
+        thread::sleep(Duration::from_millis(20));
+        assert!(matches!(deadline.look(), UpdateDeadline::Continue(1)));
+        let start = thread_cpu_time();
+        while thread_cpu_time() - start < Duration::from_millis(3) {}
+        assert!(matches!(deadline.look(), UpdateDeadline::Interrupt));
+    }
+
+    #[test]
+    fn the_ticker_rests_without_calls_and_wakes_for_one() {
+        let mut config = wasmtime::Config::new();
+        config.epoch_interruption(true);
+        let engine = wasmtime::Engine::new(&config).unwrap();
+        let mut deadline = deadline(&engine);
+        while deadline.ticker.state.load(Ordering::Acquire) != RESTING {
+            thread::yield_now();
+        }
+        deadline.arm(Budget::new(Duration::from_millis(10)));
+        assert_eq!(deadline.ticker.state.load(Ordering::Acquire), ACTIVE);
+    }
+}

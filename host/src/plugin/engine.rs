@@ -1,0 +1,142 @@
+//! One engine for the process: the compiler's and the sandbox's settings.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use anyhow::{Result, anyhow};
+use wasmtime::Config;
+use wasmtime::component::Linker;
+
+use super::deadline::Ticker;
+use super::disposal::Disposal;
+use super::imports::{self, SharedSlots};
+use super::instance::Guest;
+
+/// Stack that guest code may use, in bytes. Workers must have at least twice
+/// as much: overflowing the native stack would end the process, overflowing
+/// this one is an ordinary trap.
+pub(super) const WASM_STACK: usize = 512 * 1024;
+
+/// Compiles plugins and runs their instances; cheap to clone.
+///
+/// Holds one thread that advances the epoch (deadlines) and one that frees
+/// what is no longer needed. Both end when the last clone, plugin and instance
+/// are gone.
+#[derive(Clone)]
+pub struct Engine {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    wasmtime: wasmtime::Engine,
+    linker: Linker<Guest>,
+    ticker: Arc<Ticker>,
+    disposal: Disposal,
+    compiling: Mutex<()>,
+    /// By owner; an entry lives as long as something uses it.
+    shared: Mutex<HashMap<String, Weak<SharedSlots>>>,
+}
+
+impl Engine {
+    /// Starts the engine and its two threads.
+    ///
+    /// # Errors
+    /// When this machine cannot run compiled code or a thread cannot start.
+    pub fn new() -> Result<Self> {
+        let wasmtime = wasmtime::Engine::new(&config())
+            .map_err(|error| anyhow!("plugin engine: {error:#}"))?;
+        // A dependency could switch the feature back on, and every call would
+        // silently become 2.7 times dearer.
+        assert!(
+            !wasmtime.get_concurrency_support(),
+            "component concurrency must stay off"
+        );
+        let linker =
+            imports::linker(&wasmtime).map_err(|error| anyhow!("plugin imports: {error:#}"))?;
+        let ticker = Arc::new(Ticker::start(wasmtime.weak())?);
+        let disposal = Disposal::start()?;
+        Ok(Self {
+            parts: Arc::new(Parts {
+                wasmtime,
+                linker,
+                ticker,
+                disposal,
+                compiling: Mutex::default(),
+                shared: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The `shared` counters of `owner`'s plugins: the same ones for as long as
+    /// anybody holds them, so that they outlive a swap.
+    pub fn shared_slots(&self, owner: &str) -> Arc<SharedSlots> {
+        let mut all = self
+            .parts
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, slots| slots.strong_count() > 0);
+        if let Some(slots) = all.get(owner).and_then(Weak::upgrade) {
+            return slots;
+        }
+        let slots = Arc::new(SharedSlots::default());
+        all.insert(owner.to_owned(), Arc::downgrade(&slots));
+        slots
+    }
+
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.parts.wasmtime
+    }
+
+    pub(super) fn linker(&self) -> &Linker<Guest> {
+        &self.parts.linker
+    }
+
+    pub(super) fn ticker(&self) -> &Arc<Ticker> {
+        &self.parts.ticker
+    }
+
+    pub(super) fn disposal(&self) -> &Disposal {
+        &self.parts.disposal
+    }
+
+    /// Held while compiling: one at a time, because traffic flows meanwhile.
+    pub(super) fn compiling(&self) -> &Mutex<()> {
+        &self.parts.compiling
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK)
+        .native_unwind_info(false)
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false)
+        .shared_memory(false)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8));
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_off_stays_off() {
+        let engine = Engine::new().unwrap();
+        let config = engine.wasmtime();
+        assert!(!config.get_concurrency_support());
+        assert!(config.get_epoch_interruption());
+        assert_eq!(config.get_native_unwind_info(), Some(false));
+        assert_eq!(config.get_cranelift_nan_canonicalization(), Some(true));
+        assert!(!config.get_shared_memory());
+        assert!(!config.get_consume_fuel());
+        assert_eq!(config.get_max_wasm_stack(), WASM_STACK);
+    }
+}

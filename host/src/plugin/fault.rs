@@ -1,0 +1,114 @@
+//! What a plugin did wrong.
+
+use std::fmt;
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use super::imports::escape;
+
+/// A call that gave no usable answer. The instance it happened in is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// For counters.
+    pub kind: FaultKind,
+    /// For people: what happened and, where known, in which function.
+    pub message: String,
+}
+
+/// Kinds of faults, as they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// Guest code trapped (`unreachable`, division by zero, stack overflow ...).
+    Trap,
+    /// A call used more CPU time than the deadline.
+    Deadline,
+    /// It failed after more memory was refused than the limit allows.
+    Memory,
+    /// The index is outside the list, or the plan is unusable.
+    BadIndex,
+    /// The status of a `reject` is not 400 to 599.
+    BadStatus,
+    /// Its answer is not a value of the contract's type.
+    Lift,
+    /// `configure` said no.
+    Configure,
+    /// The host's side of the call panicked.
+    Panic,
+}
+
+impl FaultKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Trap,
+        Self::Deadline,
+        Self::Memory,
+        Self::BadIndex,
+        Self::BadStatus,
+        Self::Lift,
+        Self::Configure,
+        Self::Panic,
+    ];
+
+    /// The label in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Deadline => "deadline",
+            Self::Memory => "memory",
+            Self::BadIndex => "bad-index",
+            Self::BadStatus => "bad-status",
+            Self::Lift => "lift",
+            Self::Configure => "configure",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Fault {
+    pub(crate) fn new(kind: FaultKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// Classifies what a call into a guest failed with.
+    pub(super) fn from_call(error: &wasmtime::Error, memory_refused: bool) -> Self {
+        let trap = error.downcast_ref::<Trap>();
+        let kind = match trap {
+            Some(Trap::Interrupt) => FaultKind::Deadline,
+            _ if memory_refused => FaultKind::Memory,
+            Some(_) => FaultKind::Trap,
+            None => FaultKind::Lift,
+        };
+        let mut message = match kind {
+            FaultKind::Deadline => "used more CPU time than its deadline".to_owned(),
+            _ => escape(&error.root_cause().to_string(), 512),
+        };
+        if let Some(name) = innermost_function(error) {
+            message.push_str(", in ");
+            message.push_str(&escape(&name, 128));
+        }
+        Self { kind, message }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+fn innermost_function(error: &wasmtime::Error) -> Option<String> {
+    let backtrace = error.downcast_ref::<WasmBacktrace>()?;
+    let name = backtrace.frames().first()?.func_name()?;
+    Some(name.to_owned())
+}

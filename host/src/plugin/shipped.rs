@@ -1,0 +1,20 @@
+//! The shipped strategies: components embedded in the binary, by name.
+//!
+//! `build.rs` lists the `.wasm` files of `plugins/components`, or of the
+//! directory named by `ANUBIS_COMPONENTS_DIR` at build time (tests of freshly
+//! built components).
+
+include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+/// The component of a shipped strategy.
+pub fn bytes(name: &str) -> Option<&'static [u8]> {
+    SHIPPED
+        .iter()
+        .find(|(shipped, _)| *shipped == name)
+        .map(|(_, bytes)| *bytes)
+}
+
+/// The names of all shipped strategies, in alphabetical order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    SHIPPED.iter().map(|(name, _)| *name)
+}
