@@ -1,1 +1,2 @@
-pub mod row; pub use row::Row;
+pub mod row;
+pub use row::Row;
