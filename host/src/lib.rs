@@ -1,3 +1,4 @@
 pub mod config;
 pub mod pool;
+pub mod route;
 pub mod strategy;
