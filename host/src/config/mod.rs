@@ -4,15 +4,83 @@
 //! sees that form. A [`Settings`] that exists is right: names resolve,
 //! numbers are in range, every route leads to a pool.
 
+mod defaults;
+mod document;
+mod file;
+mod json;
+mod mistakes;
+mod quick;
+mod read;
+mod resolve;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+
+pub use mistakes::{Mistake, Mistakes};
+
+/// Reads the file at `path`. Relative paths in it are relative to its folder.
+///
+/// # Errors
+///
+/// Every mistake of the file, or that it cannot be read.
+pub fn load(path: &Path) -> Result<Settings, Mistakes> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, path),
+        Err(error) => Err(Mistakes::whole(
+            path.display().to_string(),
+            format!("cannot read the configuration: {error}"),
+        )),
+    }
+}
+
+/// Reads `text` as if it stood in the file at `path`.
+///
+/// # Errors
+///
+/// Every mistake of the text.
+pub fn parse(text: &str, path: &Path) -> Result<Settings, Mistakes> {
+    let (file, mut report) = read::read(text, &path.display().to_string());
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let settings = file.and_then(|file| resolve::resolve(file, folder, &mut report));
+    match (settings, Mistakes::of(report.mistakes)) {
+        (Some(settings), None) => Ok(settings),
+        (_, Some(mistakes)) => Err(mistakes),
+        (None, None) => Err(Mistakes::whole(
+            path.display().to_string(),
+            "the configuration is incomplete",
+        )),
+    }
+}
+
+/// The names that `strategy` may have besides `fallback` and paths.
+//
+// To be joined: `plugin::shipped::names()` knows what is embedded.
+pub fn shipped_strategies() -> &'static [&'static str] {
+    &[
+        "round-robin",
+        "random",
+        "least-connections",
+        "least-time",
+        "peak-ewma",
+        "two-choices",
+        "ip-hash",
+        "consistent-hash",
+        "maglev",
+        "first-fit",
+        "priority-zone",
+    ]
+}
 
 /// Everything the proxy was told, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +97,24 @@ pub struct Settings {
     pub routes: Vec<RouteSettings>,
     /// Named groups of backends; never empty.
     pub pools: Vec<PoolSettings>,
+    /// What is odd but no mistake, to be logged by whoever puts these in force.
+    pub warnings: Vec<Mistake>,
+}
+
+impl Settings {
+    /// The plugins that pools name by path: to be watched beside the
+    /// configuration file itself. Each once, in the pools' order.
+    pub fn plugin_files(&self) -> Vec<&Path> {
+        let mut files = Vec::new();
+        for pool in &self.pools {
+            if let StrategySource::File(path) = &pool.strategy.source
+                && !files.contains(&path.as_path())
+            {
+                files.push(path.as_path());
+            }
+        }
+        files
+    }
 }
 
 /// `[log]`

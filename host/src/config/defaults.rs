@@ -1,0 +1,148 @@
+//! What is in force where nothing is written: every default, once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::time::Duration;
+
+use http::uri::Authority;
+use tracing::level_filters::LevelFilter;
+
+use super::{
+    AccessLog, BackendSettings, HashKey, HostHeader, HostPattern, ListenerSettings, LogFormat,
+    LogSettings, OnFault, PoolSettings, RouteSettings, Settings, StrategySettings, StrategySource,
+};
+
+/// The strategy of a pool that names none.
+pub const STRATEGY: &str = "round-robin";
+
+impl Settings {
+    /// One listener and one pool that takes everything; the rest is default.
+    pub fn new(listener: ListenerSettings, pool: PoolSettings) -> Self {
+        Self {
+            workers: workers(),
+            shutdown_grace: Duration::from_secs(30),
+            log: LogSettings::default(),
+            listeners: vec![listener],
+            routes: vec![RouteSettings::everything_to(0)],
+            pools: vec![pool],
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: LevelFilter::INFO,
+            format: LogFormat::Auto,
+            access: AccessLog::Off,
+        }
+    }
+}
+
+impl ListenerSettings {
+    /// A listener on `address`, named after it.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            name: address.to_string(),
+            address,
+            header_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            idle_timeout: Duration::from_secs(60),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl RouteSettings {
+    /// Any host and any path to one pool.
+    pub fn everything_to(pool: usize) -> Self {
+        Self {
+            host: HostPattern::Any,
+            path: "/".to_owned(),
+            pool,
+        }
+    }
+}
+
+impl PoolSettings {
+    /// A pool of these backends; the caller sees to it that there are some and
+    /// that their names differ.
+    pub fn new(name: impl Into<String>, backends: Vec<BackendSettings>) -> Self {
+        Self {
+            name: name.into(),
+            backends,
+            strategy: StrategySettings::new(StrategySource::Shipped(STRATEGY.to_owned())),
+            hash_key: HashKey::Random,
+            host_header: HostHeader::Keep,
+            zone: None,
+            tries: const { NonZeroUsize::new(3).expect("3 is not 0") },
+            connect_timeout: Duration::from_secs(2),
+            response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(4),
+            keep_alive_connections: 256,
+            tunnel_timeout: Duration::from_secs(60 * 60),
+        }
+    }
+
+    /// The same pool with another strategy, and with the affinity key that the
+    /// strategy needs: see [`HashKey::default_for`].
+    #[must_use]
+    pub fn with_strategy(mut self, source: StrategySource) -> Self {
+        self.hash_key = HashKey::default_for(&source);
+        self.strategy.source = source;
+        self
+    }
+}
+
+impl BackendSettings {
+    /// A backend at `address`, named after it.
+    pub fn new(address: Authority) -> Self {
+        Self {
+            name: address.to_string(),
+            address,
+            weight: NonZeroU16::MIN,
+            capacity: 0,
+            priority: 0,
+            zone: None,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+impl StrategySettings {
+    /// A strategy without configuration and with the default limits.
+    pub fn new(source: StrategySource) -> Self {
+        Self {
+            source,
+            config: String::new(),
+            deadline: Duration::from_millis(10),
+            memory: 64 << 20,
+            on_fault: OnFault::Fallback,
+            plan_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl HashKey {
+    /// Without an affinity key, strategies that are about affinity would draw
+    /// lots: the shipped ones that are get the client's address. All others
+    /// get random bits.
+    pub fn default_for(source: &StrategySource) -> Self {
+        match source {
+            StrategySource::Shipped(name)
+                if matches!(name.as_str(), "ip-hash" | "consistent-hash" | "maglev") =>
+            {
+                Self::ClientAddress
+            }
+            _ => Self::Random,
+        }
+    }
+}
+
+/// One worker per core that this process may use; one when that is unknown.
+fn workers() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,160 @@
+//! The TOML as it is written: every key there is, none of the defaults.
+//!
+//! Everything may be left out here; what must not be is said by `resolve.rs`,
+//! which knows where. Nothing outside `config/` sees these types.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use http::uri::Authority;
+use ipnet::IpNet;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::values::{PathPrefix, Size, Text, Time, Whole};
+use super::{HashKey, HostHeader, HostPattern, StrategySource};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct File {
+    pub workers: Option<Whole<1, 1024>>,
+    pub shutdown_grace: Option<Text<Time<0>>>,
+    pub log: Log,
+    pub listeners: Vec<Spanned<Listener>>,
+    pub routes: Vec<Spanned<Route>>,
+    pub pools: BTreeMap<Spanned<String>, Pool>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Log {
+    pub level: Option<LogLevel>,
+    pub format: Option<LogFormat>,
+    pub access: Option<AccessLog>,
+}
+
+/// `log.level`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    Auto,
+    Human,
+    Json,
+}
+
+/// `log.access`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessLog {
+    Off,
+    Common,
+    Json,
+}
+
+/// One of `[[listeners]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Listener {
+    pub name: Option<Spanned<String>>,
+    pub address: Option<Spanned<Text<SocketAddr>>>,
+    pub header_timeout: Option<Text<Time<1>>>,
+    pub keep_alive: Option<Text<Time<0>>>,
+    pub idle_timeout: Option<Text<Time<1>>>,
+    pub trusted_proxies: Vec<Text<IpNet>>,
+}
+
+/// One of `[[routes]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Route {
+    pub host: Option<Text<HostPattern>>,
+    pub path: Option<Text<PathPrefix>>,
+    pub pool: Option<Spanned<String>>,
+}
+
+/// One of `[pools.NAME]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Pool {
+    pub backends: Vec<Spanned<Backend>>,
+    pub strategy: Option<Spanned<Text<StrategySource>>>,
+    pub config: Option<Spanned<toml::Value>>,
+    pub deadline: Option<Text<Time<1>>>,
+    pub memory: Option<Text<Size>>,
+    pub on_fault: Option<OnFault>,
+    pub plan_interval: Option<Text<Time<10>>>,
+    pub hash_key: Option<Text<HashKey>>,
+    pub host_header: Option<Text<HostHeader>>,
+    pub zone: Option<String>,
+    pub tries: Option<Whole<1, 1000>>,
+    pub connect_timeout: Option<Text<Time<1>>>,
+    pub response_timeout: Option<Text<Time<1>>>,
+    pub idle_timeout: Option<Text<Time<1>>>,
+    pub keep_alive: Option<Text<Time<0>>>,
+    pub keep_alive_connections: Option<Whole<0, 65_535>>,
+    pub tunnel_timeout: Option<Text<Time<1>>>,
+}
+
+/// `pools.NAME.on-fault`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFault {
+    Fallback,
+    Reject,
+}
+
+/// One of `[[pools.NAME.backends]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Backend {
+    pub address: Option<Text<Authority>>,
+    pub name: Option<Spanned<String>>,
+    pub weight: Option<Whole<1, 65_535>>,
+    pub capacity: Option<Whole<0, 4_294_967_295>>,
+    pub priority: Option<Whole<0, 4_294_967_295>>,
+    pub zone: Option<String>,
+    pub labels: BTreeMap<String, String>,
+}

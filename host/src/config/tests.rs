@@ -1,0 +1,231 @@
+use super::*;
+
+const SMALLEST: &str = r#"
+[[listeners]]
+address = "127.0.0.1:8080"
+
+[[pools.web.backends]]
+address = "http://127.0.0.1:9001"
+"#;
+
+fn settings(text: &str) -> Settings {
+    match parse(text, Path::new("anubis.toml")) {
+        Ok(settings) => settings,
+        Err(mistakes) => panic!("unexpected mistakes:\n{mistakes}"),
+    }
+}
+
+fn mistakes(text: &str) -> String {
+    match parse(text, Path::new("anubis.toml")) {
+        Ok(settings) => panic!("unexpectedly right: {settings:?}"),
+        Err(mistakes) => mistakes.to_string(),
+    }
+}
+
+/// [`SMALLEST`] with something more in its only pool.
+fn in_pool(lines: &str) -> String {
+    format!("{SMALLEST}\n[pools.web]\n{lines}\n")
+}
+
+#[test]
+fn the_smallest_file_gets_every_default() {
+    let settings = settings(SMALLEST);
+    let address = "127.0.0.1:8080".parse().expect("address");
+    let backend = BackendSettings::new("127.0.0.1:9001".parse().expect("authority"));
+    let expected = Settings::new(
+        ListenerSettings::new(address),
+        PoolSettings::new("web", vec![backend]),
+    );
+    assert_eq!(settings, expected);
+    assert_eq!(settings.routes, [RouteSettings::everything_to(0)]);
+}
+
+#[test]
+fn everything_that_can_be_written_is_read() {
+    let settings = settings(include_str!("tests/everything.toml"));
+    assert_eq!(settings.workers.get(), 2);
+    assert_eq!(settings.shutdown_grace, Duration::from_secs(31));
+    assert_eq!(
+        settings.log.level,
+        tracing::level_filters::LevelFilter::DEBUG
+    );
+    assert_eq!(settings.log.format, LogFormat::Json);
+    assert_eq!(settings.log.access, AccessLog::Common);
+
+    let listener = &settings.listeners[0];
+    assert_eq!(listener.name, "public");
+    assert_eq!(listener.header_timeout, Duration::from_secs(11));
+    assert_eq!(listener.keep_alive, Duration::from_secs(76));
+    assert_eq!(listener.idle_timeout, Duration::from_secs(61));
+    let proxies = ["10.0.0.0/8", "192.0.2.1/32"].map(|net| net.parse().expect("network"));
+    assert_eq!(listener.trusted_proxies, proxies);
+
+    assert_eq!(
+        settings.routes[0],
+        RouteSettings {
+            host: HostPattern::Below("example.com".into()),
+            path: "/api".into(),
+            pool: 1,
+        }
+    );
+    assert_eq!(
+        settings.routes[1].host,
+        HostPattern::Exact("www.example.com".into())
+    );
+}
+
+#[test]
+fn everything_about_a_pool_is_read() {
+    let settings = settings(include_str!("tests/everything.toml"));
+    let [first, pool] = settings.pools.as_slice() else {
+        panic!("two pools in the order written");
+    };
+    assert_eq!(first.name, "web");
+    assert_eq!(pool.name, "api");
+    assert_eq!(
+        pool.strategy,
+        StrategySettings {
+            source: StrategySource::Shipped("least-time".into()),
+            config: r#"{"tau":"10s"}"#.into(),
+            deadline: Duration::from_millis(11),
+            memory: 32 << 20,
+            on_fault: OnFault::Reject,
+            plan_interval: Duration::from_secs(2),
+        }
+    );
+    assert_eq!(pool.hash_key, HashKey::Cookie("session".into()));
+    assert_eq!(
+        pool.host_header,
+        HostHeader::Fixed(HeaderValue::from_static("app.internal"))
+    );
+    assert_eq!(pool.zone.as_deref(), Some("eu-1"));
+    assert_eq!(pool.tries.get(), 4);
+    assert_eq!(pool.connect_timeout, Duration::from_secs(3));
+    assert_eq!(pool.response_timeout, Duration::from_secs(59));
+    assert_eq!(pool.idle_timeout, Duration::from_secs(58));
+    assert_eq!(pool.keep_alive, Duration::from_secs(5));
+    assert_eq!(pool.keep_alive_connections, 255);
+    assert_eq!(pool.tunnel_timeout, Duration::from_secs(7200));
+    assert_eq!(
+        pool.backends[0],
+        BackendSettings {
+            name: "a".into(),
+            address: "app:80".parse().expect("authority"),
+            weight: NonZeroU16::new(5).expect("5"),
+            capacity: 100,
+            priority: 1,
+            zone: Some("eu-2".into()),
+            labels: BTreeMap::from([("version".into(), "canary".into())]),
+        }
+    );
+}
+
+#[test]
+fn every_mistake_of_a_file_is_told_with_its_place_and_its_key() {
+    let told = mistakes(include_str!("tests/mistakes.toml"));
+    let expected = include_str!("tests/mistakes.txt");
+    assert_eq!(told.trim(), expected.trim());
+}
+
+#[test]
+fn every_syntax_error_is_told_with_its_place() {
+    let told = mistakes("workers = \n\n[log\nlevel = 'info'\n");
+    let places: Vec<&str> = told.lines().map(|line| &line[..14]).collect();
+    assert_eq!(places, ["anubis.toml:1:", "anubis.toml:3:"], "{told}");
+}
+
+#[test]
+fn an_empty_file_lacks_listeners_and_pools() {
+    let told = mistakes("");
+    assert!(
+        told.contains("anubis.toml: listeners: at least one"),
+        "{told}"
+    );
+    assert!(told.contains("anubis.toml: pools: at least one"), "{told}");
+}
+
+#[test]
+fn more_pools_need_routes() {
+    let told = mistakes(&format!(
+        "{SMALLEST}\n[[pools.api.backends]]\naddress = 'a:1'"
+    ));
+    assert!(told.contains("routes: with more than one pool"), "{told}");
+}
+
+#[test]
+fn a_pool_without_route_is_a_warning() {
+    let text =
+        format!("{SMALLEST}\n[[pools.api.backends]]\naddress = 'a:1'\n[[routes]]\npool = 'web'\n");
+    let warnings = settings(&text).warnings;
+    let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["anubis.toml:8:9: pools.api: no route leads to this pool"]
+    );
+}
+
+#[test]
+fn strategies_about_affinity_use_the_client_address_by_default() {
+    let key = |line: &str| settings(&in_pool(line)).pools[0].hash_key.clone();
+    assert_eq!(key("strategy = 'ip-hash'"), HashKey::ClientAddress);
+    assert_eq!(key("strategy = 'maglev'"), HashKey::ClientAddress);
+    assert_eq!(key("strategy = 'least-time'"), HashKey::Random);
+    assert_eq!(key("strategy = 'maglev'\nhash-key = 'path'"), HashKey::Path);
+}
+
+#[test]
+fn a_plugin_is_found_beside_the_configuration_file() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("anubis.toml");
+    std::fs::write(folder.path().join("mine.wasm"), b"\0asm").expect("plugin");
+    std::fs::write(&file, in_pool("strategy = 'mine.wasm'")).expect("configuration");
+    let settings = load(&file).expect("right");
+    assert_eq!(settings.plugin_files(), [folder.path().join("mine.wasm")]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let told = load(Path::new("/nowhere/anubis.toml")).expect_err("no such file");
+    assert!(
+        told.to_string()
+            .starts_with("/nowhere/anubis.toml: cannot read the configuration"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_quick_form_needs_no_file() {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let settings = Settings::quick(
+        &texts(&["127.0.0.1:8080"]),
+        &texts(&["http://127.0.0.1:9001", "127.0.0.1:9002"]),
+        Some("ip-hash"),
+        NonZeroUsize::new(2),
+    )
+    .expect("right");
+    assert_eq!(settings.workers.get(), 2);
+    assert_eq!(settings.pools[0].backends[1].name, "127.0.0.1:9002");
+    assert_eq!(settings.pools[0].hash_key, HashKey::ClientAddress);
+    assert_eq!(settings.routes, [RouteSettings::everything_to(0)]);
+}
+
+#[test]
+fn the_quick_form_tells_every_mistake() {
+    let texts = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let told = Settings::quick(
+        &texts(&["8080"]),
+        &texts(&["a:1", "a:1", "https://b"]),
+        Some("leest-time"),
+        None,
+    )
+    .expect_err("wrong")
+    .to_string();
+    for part in [
+        "command line: --listen: `8080`: expected an IP address",
+        "command line: --backend: `a:1` is given twice",
+        "command line: --backend: `https://b`: https to a backend",
+        "command line: --strategy: no shipped strategy is called `leest-time`; did you mean `least-time`?",
+    ] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
