@@ -1,0 +1,372 @@
+//! The proxy as an operator meets it: a process with a configuration file,
+//! signals, log lines on standard error, and an exit code.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::within;
+
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says where the program is; the test binary does so before its first test
+/// starts one (`env!("CARGO_BIN_EXE_anubis-under-test")` exists only there).
+pub fn use_program(path: &str) {
+    PROGRAM.get_or_init(|| path.into());
+}
+
+/// The program with these arguments, its output caught.
+pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let program = PROGRAM.get().expect("use_program comes first");
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// How a program that ends by itself ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs the program to its end.
+pub async fn run<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Ended {
+    let running = Running::start(command(arguments));
+    let code = running.ended().await;
+    Ended {
+        code,
+        stdout: running.stdout(),
+        stderr: running.stderr(),
+    }
+}
+
+/// A proxy that is serving.
+pub struct Proxy {
+    folder: TempDir,
+    running: Running,
+    address: SocketAddr,
+}
+
+/// A folder with a configuration, and whatever else the proxy is to find there.
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// A folder with this `anubis.toml`.
+    pub fn with(config: impl ToString) -> Self {
+        let folder = Self(tempfile::tempdir().expect("the temporary folder is writable"));
+        folder.file("anubis.toml", config.to_string())
+    }
+
+    /// Adds a file.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.path(name), content).expect("the temporary folder is writable");
+        self
+    }
+
+    /// Where a file is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Starts the proxy and waits until it listens.
+    pub async fn start(self) -> Proxy {
+        let running = Running::start(command(["run", &self.path("anubis.toml").to_string_lossy()]));
+        let address = running.address().await;
+        Proxy {
+            folder: self.0,
+            running,
+            address,
+        }
+    }
+
+    /// Runs the proxy, which is expected to end by itself.
+    pub async fn run(&self) -> Ended {
+        run(["run", &*self.path("anubis.toml").to_string_lossy()]).await
+    }
+
+    /// Runs `anubis check` on the configuration.
+    pub async fn check(&self) -> Ended {
+        run(["check", &*self.path("anubis.toml").to_string_lossy()]).await
+    }
+}
+
+impl Proxy {
+    /// Starts the proxy with this configuration and waits until it listens.
+    pub async fn start(config: impl ToString) -> Self {
+        Folder::with(config).start().await
+    }
+
+    /// Where its first listener listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Running {
+        &self.running
+    }
+
+    /// The path of a file beside the configuration.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file in place.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).expect("the temporary folder is writable");
+    }
+
+    /// Writes a file aside and renames it over the old one, as editors and
+    /// deployment tools do.
+    pub fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
+        let aside = self.path(&format!("{name}.new"));
+        std::fs::write(&aside, content).expect("the temporary folder is writable");
+        std::fs::rename(aside, self.path(name)).expect("both are in one folder");
+    }
+
+    /// Writes the configuration in place.
+    pub fn configure(&self, config: impl ToString) {
+        self.write("anubis.toml", config.to_string());
+    }
+
+    /// Waits for the next log line whose message contains `text`.
+    pub async fn log(&self, text: &str) -> Value {
+        self.running.log(text).await
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        self.running.signal(Signal::HUP);
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.running.signal(Signal::TERM);
+    }
+
+    /// Waits for the process to end; its exit code.
+    pub async fn exit(&self) -> Option<i32> {
+        self.running.ended().await
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident(&self) -> u64 {
+        self.running.status("VmRSS:") * 1024
+    }
+}
+
+/// A started program; dropping it kills it.
+pub struct Running {
+    child: Mutex<Child>,
+    stdout: Arc<Mutex<String>>,
+    lines: Arc<Mutex<Lines>>,
+    changed: watch::Receiver<Progress>,
+}
+
+#[derive(Default)]
+struct Lines {
+    all: Vec<String>,
+    /// Lines before this one have been waited for.
+    next: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    lines: usize,
+    stdout: usize,
+    /// Output streams at their end; both are when the process is over.
+    ended: usize,
+}
+
+impl Running {
+    /// Starts a program.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program is built and executable");
+        let (progress, changed) = watch::channel(Progress::default());
+        let progress = Arc::new(progress);
+        let lines = Arc::<Mutex<Lines>>::default();
+        let stdout = Arc::<Mutex<String>>::default();
+        let stderr = child.stderr.take().expect("it is piped");
+        read_lines(stderr, lines.clone(), progress.clone());
+        read_text(
+            child.stdout.take().expect("it is piped"),
+            stdout.clone(),
+            progress,
+        );
+        Self {
+            child: Mutex::new(child),
+            stdout,
+            lines,
+            changed,
+        }
+    }
+
+    /// The address of the first listener that says it listens.
+    pub async fn address(&self) -> SocketAddr {
+        let line = self.log("listening").await;
+        let address = line["address"].as_str().unwrap_or_default();
+        address.parse().unwrap_or_else(|_| panic!("no address in {line}"))
+    }
+
+    /// Waits for the next log line whose message contains `text`; it and the
+    /// lines before it will not be found again.
+    pub async fn log(&self, text: &str) -> Value {
+        let mut changed = self.changed.clone();
+        let line = async {
+            loop {
+                let ended = changed.borrow_and_update().ended == 2;
+                if let Some(line) = self.take_line(text) {
+                    return line;
+                }
+                assert!(
+                    !ended,
+                    "the proxy ended without logging {text:?}:\n{}",
+                    self.stderr()
+                );
+                // The sender lives until the streams end, which `ended` says.
+                let _ = changed.changed().await;
+            }
+        };
+        within(&format!("the log line {text:?}"), line).await
+    }
+
+    /// Whether a line with this text has been logged so far, waited for or not.
+    pub fn logged(&self, text: &str) -> bool {
+        self.stderr().contains(text)
+    }
+
+    /// Waits until standard output contains `text`; everything written so far.
+    pub async fn printed(&self, text: &str) -> String {
+        let mut changed = self.changed.clone();
+        let printed = async {
+            while !self.stdout().contains(text) {
+                assert!(
+                    changed.borrow_and_update().ended < 2,
+                    "the program ended without {text:?}: {}",
+                    self.stdout()
+                );
+                let _ = changed.changed().await;
+            }
+        };
+        within(&format!("{text:?} on standard output"), printed).await;
+        self.stdout()
+    }
+
+    /// Waits for the process to end; its exit code, `None` if a signal ended it.
+    pub async fn ended(&self) -> Option<i32> {
+        let mut changed = self.changed.clone();
+        let over = changed.wait_for(|progress| progress.ended == 2);
+        within("the process to end", over).await.ok();
+        let mut child = self.child.lock().expect("no holder panics");
+        child.wait().expect("it is our child").code()
+    }
+
+    /// Sends a signal, unless the process is over.
+    pub fn signal(&self, signal: Signal) {
+        let mut child = self.child.lock().expect("no holder panics");
+        if let Ok(None) = child.try_wait() {
+            // It may end in this moment; its number stays its own until waited for.
+            let _ = kill_process(Pid::from_child(&child), signal);
+        }
+    }
+
+    /// Everything on standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().expect("no holder panics").clone()
+    }
+
+    /// Everything on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.lines.lock().expect("no holder panics").all.join("\n")
+    }
+
+    /// A number from `/proc/PID/status`.
+    fn status(&self, key: &str) -> u64 {
+        let pid = self.child.lock().expect("no holder panics").id();
+        let path = Path::new("/proc").join(pid.to_string()).join("status");
+        let text = std::fs::read_to_string(path).expect("the process runs");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .expect("the kernel writes this line");
+        line.split_whitespace()
+            .next()
+            .and_then(|number| number.parse().ok())
+            .expect("it is a number")
+    }
+
+    fn take_line(&self, text: &str) -> Option<Value> {
+        let mut lines = self.lines.lock().expect("no holder panics");
+        for at in lines.next..lines.all.len() {
+            let Ok(line) = serde_json::from_str::<Value>(&lines.all[at]) else {
+                continue;
+            };
+            if line["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(text))
+            {
+                lines.next = at + 1;
+                return Some(line);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        // Killed or over already: either way this reaps it.
+        let _ = self.child.lock().map(|mut child| child.wait());
+        if std::thread::panicking() {
+            eprintln!(
+                "--- the proxy's log:\n{}\n--- its output:\n{}",
+                self.stderr(),
+                self.stdout()
+            );
+        }
+    }
+}
+
+fn read_lines(
+    stderr: impl Read + Send + 'static,
+    lines: Arc<Mutex<Lines>>,
+    progress: Arc<watch::Sender<Progress>>,
+) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            lines.lock().expect("no holder panics").all.push(line);
+            progress.send_modify(|progress| progress.lines += 1);
+        }
+        progress.send_modify(|progress| progress.ended += 1);
+    });
+}
+
+fn read_text(mut stdout: ChildStdout, text: Arc<Mutex<String>>, progress: Arc<watch::Sender<Progress>>) {
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = stdout.read(&mut piece) {
+            text.lock()
+                .expect("no holder panics")
+                .push_str(&String::from_utf8_lossy(&piece[..length]));
+            progress.send_modify(|progress| progress.stdout += length);
+        }
+        progress.send_modify(|progress| progress.ended += 1);
+    });
+}
