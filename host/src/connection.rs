@@ -154,7 +154,12 @@ pub fn spawn(
 
 /// Serves a connection that another worker accepted.
 pub fn spawn_handed(worker: &Rc<Worker>, handed: Handed) {
-    let Handed { stream, peer, listener, place } = handed;
+    let Handed {
+        stream,
+        peer,
+        listener,
+        place,
+    } = handed;
     match TcpStream::from_std(stream) {
         Ok(stream) => spawn(worker, stream, peer, listener, place),
         Err(error) => tracing::warn!(%peer, %error, "connection lost between workers"),
@@ -172,14 +177,23 @@ async fn serve(
     // Without it, small responses would wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let watch = Arc::new(Watch::new(&listener));
-    let client = Rc::new(Client::new(Rc::clone(&worker), peer, &listener, Arc::clone(&watch)));
+    let client = Rc::new(Client::new(
+        Rc::clone(&worker),
+        peer,
+        &listener,
+        Arc::clone(&watch),
+    ));
     let service = service_fn(move |request| {
         let answer = proxy::handle(Rc::clone(&client), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
-    let mut connection =
-        pin!(http1::Builder::new().header_read_timeout(None).serve_connection(socket, service).with_upgrades());
+    let mut connection = pin!(
+        http1::Builder::new()
+            .header_read_timeout(None)
+            .serve_connection(socket, service)
+            .with_upgrades()
+    );
     let mut draining = false;
     poll_fn(|cx| {
         if worker.is_draining() && !std::mem::replace(&mut draining, true) {
@@ -210,8 +224,16 @@ impl Client {
     fn new(worker: Rc<Worker>, peer: SocketAddr, listener: &ListenerSettings, watch: Arc<Watch>) -> Client {
         // An IPv4 client of an IPv6 socket is an IPv4 client.
         let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let trusted = listener.trusted_proxies.iter().any(|network| network.contains(&address.ip()));
-        Client { worker, address, watch, forwarding: Forwarding::new(address.ip(), trusted) }
+        let trusted = listener
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&address.ip()));
+        Client {
+            worker,
+            address,
+            watch,
+            forwarding: Forwarding::new(address.ip(), trusted),
+        }
     }
 }
 

@@ -55,7 +55,11 @@ impl Bound {
         for _ in 1..workers {
             sockets.push(socket(real, true)?);
         }
-        Ok(Bound { requested: address, address: real, sockets })
+        Ok(Bound {
+            requested: address,
+            address: real,
+            sockets,
+        })
     }
 }
 
@@ -97,16 +101,26 @@ pub struct Place {
 impl Spread {
     /// For workers that receive through the other ends of `handed`.
     pub fn new(handed: Vec<mpsc::UnboundedSender<Handed>>) -> Spread {
-        let desk = |handed| Desk { open: AtomicUsize::new(0), handed };
-        Spread { workers: handed.into_iter().map(desk).collect() }
+        let desk = |handed| Desk {
+            open: AtomicUsize::new(0),
+            handed,
+        };
+        Spread {
+            workers: handed.into_iter().map(desk).collect(),
+        }
     }
 
     /// A place at the worker with the fewest connections; at `own` if none has fewer.
     fn place(self: &Arc<Self>, own: usize) -> Place {
         let open = |index: usize| self.workers[index].open.load(Relaxed);
-        let fewest = (0..self.workers.len()).min_by_key(|&index| (open(index), index != own)).unwrap_or(own);
+        let fewest = (0..self.workers.len())
+            .min_by_key(|&index| (open(index), index != own))
+            .unwrap_or(own);
         self.workers[fewest].open.fetch_add(1, Relaxed);
-        Place { spread: Arc::clone(self), worker: fewest }
+        Place {
+            spread: Arc::clone(self),
+            worker: fewest,
+        }
     }
 }
 
@@ -128,14 +142,20 @@ impl Acceptors {
         let generation = worker.generation();
         let listeners = generation.listeners();
         self.running.retain(|(bound, task)| {
-            let stays = listeners.iter().any(|listening| Arc::ptr_eq(&listening.bound, bound));
+            let stays = listeners
+                .iter()
+                .any(|listening| Arc::ptr_eq(&listening.bound, bound));
             if !stays {
                 task.abort();
             }
             stays
         });
         for listening in listeners {
-            if !self.running.iter().any(|(bound, _)| Arc::ptr_eq(bound, &listening.bound)) {
+            if !self
+                .running
+                .iter()
+                .any(|(bound, _)| Arc::ptr_eq(bound, &listening.bound))
+            {
                 let bound = Arc::clone(&listening.bound);
                 let task = tokio::task::spawn_local(accept_all(Rc::clone(worker), Arc::clone(&bound)));
                 self.running.push((bound, task));
@@ -152,7 +172,9 @@ impl Acceptors {
 }
 
 async fn accept_all(worker: Rc<Worker>, bound: Arc<Bound>) {
-    let socket = bound.sockets[worker.index].try_clone().and_then(TcpListener::from_std);
+    let socket = bound.sockets[worker.index]
+        .try_clone()
+        .and_then(TcpListener::from_std);
     let socket = match socket {
         Ok(socket) => socket,
         Err(error) => {
@@ -180,12 +202,21 @@ async fn accept_all(worker: Rc<Worker>, bound: Arc<Bound>) {
 
 /// The client was gone before it was accepted.
 fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
 }
 
 fn deal(worker: &Rc<Worker>, bound: &Arc<Bound>, stream: TcpStream, peer: SocketAddr) {
     let generation = worker.generation();
-    let Some(listening) = generation.listeners().iter().find(|one| Arc::ptr_eq(&one.bound, bound)) else { return };
+    let Some(listening) = generation
+        .listeners()
+        .iter()
+        .find(|one| Arc::ptr_eq(&one.bound, bound))
+    else {
+        return;
+    };
     let listener = Arc::clone(&listening.settings);
     let place = worker.spread.place(worker.index);
     if place.worker == worker.index {
@@ -194,5 +225,10 @@ fn deal(worker: &Rc<Worker>, bound: &Arc<Bound>, stream: TcpStream, peer: Socket
     let Ok(stream) = stream.into_std() else { return };
     let target = place.worker;
     // A worker that is gone is shutting down, and so are we.
-    let _ = worker.spread.workers[target].handed.send(Handed { stream, peer, listener, place });
+    let _ = worker.spread.workers[target].handed.send(Handed {
+        stream,
+        peer,
+        listener,
+        place,
+    });
 }

@@ -44,7 +44,13 @@ impl Publisher {
         let workers = settings.workers.get();
         let first = build(&engine, &settings, workers, None)?;
         let publish = watch::Sender::new(Arc::new(first));
-        Ok(Publisher { engine, workers, settings, publish, replaced: Vec::new() })
+        Ok(Publisher {
+            engine,
+            workers,
+            settings,
+            publish,
+            replaced: Vec::new(),
+        })
     }
 
     /// Where workers see the generation in force, and hear of the next.
@@ -65,8 +71,11 @@ impl Publisher {
     pub fn reload(&mut self, settings: Settings) -> Result<Reloaded, StartError> {
         let current = self.current();
         let next = build(&self.engine, &settings, self.workers, Some(&current))?;
-        let same_strategies =
-            next.pools.iter().zip(&current.pools).all(|(a, b)| Arc::ptr_eq(&a.strategy, &b.strategy));
+        let same_strategies = next
+            .pools
+            .iter()
+            .zip(&current.pools)
+            .all(|(a, b)| Arc::ptr_eq(&a.strategy, &b.strategy));
         if settings == self.settings && same_strategies {
             return Ok(Reloaded::Unchanged);
         }
@@ -80,7 +89,8 @@ impl Publisher {
 
     /// Drops replaced generations that no worker holds any more.
     pub fn clean_up(&mut self) {
-        self.replaced.retain(|generation| Arc::strong_count(generation) > 1);
+        self.replaced
+            .retain(|generation| Arc::strong_count(generation) > 1);
     }
 
     fn warn_of_what_needs_a_restart(&self, settings: &Settings) {
@@ -131,8 +141,7 @@ fn serve(engine: &Engine, settings: &PoolSettings, previous: Option<&Served>) ->
 /// otherwise a new one that has passed its rehearsal on this pool.
 fn strategy(engine: &Engine, pool: &Pool, previous: Option<&Arc<Strategy>>) -> anyhow::Result<Arc<Strategy>> {
     let settings = &pool.settings.strategy;
-    let source =
-        strategy::Source::read(settings).with_context(|| format!("pool {}", pool.settings.name))?;
+    let source = strategy::Source::read(settings).with_context(|| format!("pool {}", pool.settings.name))?;
     if let Some(current) = previous.filter(|current| current.same_as(&source, settings)) {
         return Ok(Arc::clone(current));
     }
@@ -156,9 +165,17 @@ fn listen(
         Some(listening) => Arc::clone(&listening.bound),
         None => Bound::new(settings.address, workers)
             .map(Arc::new)
-            .with_context(|| format!("listener {}: cannot listen on {}", settings.name, settings.address))?,
+            .with_context(|| {
+                format!(
+                    "listener {}: cannot listen on {}",
+                    settings.name, settings.address
+                )
+            })?,
     };
-    Ok(Listening { bound, settings: Arc::new(settings.clone()) })
+    Ok(Listening {
+        bound,
+        settings: Arc::new(settings.clone()),
+    })
 }
 
 /// Transitions, one line each.
@@ -171,7 +188,11 @@ fn report(current: &Generation, next: &Generation) {
         }
     }
     for listening in &next.listeners {
-        if !current.listeners.iter().any(|old| Arc::ptr_eq(&old.bound, &listening.bound)) {
+        if !current
+            .listeners
+            .iter()
+            .any(|old| Arc::ptr_eq(&old.bound, &listening.bound))
+        {
             announce_listener(listening);
         }
     }

@@ -55,7 +55,10 @@ pub fn run(settings: Settings, source: Source) -> Result<(), StartError> {
         .build()
         .context("signals")
         .map_err(StartError::Other)?;
-    let followed = runtime.block_on(server.follow_signals()).context("signals").map_err(StartError::Other);
+    let followed = runtime
+        .block_on(server.follow_signals())
+        .context("signals")
+        .map_err(StartError::Other);
     server.stop();
     followed
 }
@@ -78,21 +81,36 @@ impl Server {
     /// gives no threads.
     pub fn start(settings: Settings, source: Source) -> Result<Server, StartError> {
         let started = Instant::now();
-        let engine = Engine::new().context("plugin engine").map_err(StartError::Other)?;
+        let engine = Engine::new()
+            .context("plugin engine")
+            .map_err(StartError::Other)?;
         let publisher = Publisher::start(engine, settings.clone())?;
         let shutdown = watch::Sender::new(None);
-        let workers =
-            start_workers(&settings, &publisher, &shutdown, started).context("workers").map_err(StartError::Other)?;
+        let workers = start_workers(&settings, &publisher, &shutdown, started)
+            .context("workers")
+            .map_err(StartError::Other)?;
         let first = publisher.current();
         first.pools.iter().for_each(reload::announce_strategy);
         first.listeners.iter().for_each(reload::announce_listener);
-        let wishes = Reloader { publisher, source }.start(&settings).map_err(StartError::Other)?;
-        Ok(Server { first, settings, shutdown, wishes, workers })
+        let wishes = Reloader { publisher, source }
+            .start(&settings)
+            .map_err(StartError::Other)?;
+        Ok(Server {
+            first,
+            settings,
+            shutdown,
+            wishes,
+            workers,
+        })
     }
 
     /// The addresses that were bound at the start, in the order of the settings.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.first.listeners.iter().map(|listening| listening.bound.address).collect()
+        self.first
+            .listeners
+            .iter()
+            .map(|listening| listening.bound.address)
+            .collect()
     }
 
     /// Returns when the process was told to end; SIGHUP reloads.
@@ -136,8 +154,9 @@ fn start_workers(
     shutdown: &watch::Sender<Option<Duration>>,
     started: Instant,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let (senders, receivers): (Vec<_>, Vec<_>) =
-        (0..settings.workers.get()).map(|_| tokio::sync::mpsc::unbounded_channel()).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..settings.workers.get())
+        .map(|_| tokio::sync::mpsc::unbounded_channel())
+        .unzip();
     let spread = Arc::new(Spread::new(senders));
     let access = AccessLog::open(settings.log.access);
     receivers
@@ -153,11 +172,13 @@ fn start_workers(
                 spread: Arc::clone(&spread),
                 access: access.clone(),
             };
-            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                if let Err(error) = worker::run(seat) {
-                    tracing::error!(worker = index, %error, "worker cannot run");
-                }
-            })
+            std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || {
+                    if let Err(error) = worker::run(seat) {
+                        tracing::error!(worker = index, %error, "worker cannot run");
+                    }
+                })
         })
         .collect()
 }
@@ -174,14 +195,16 @@ impl Reloader {
         let mut watcher = watcher::Watcher::new(sender.clone())?;
         watcher.follow(&self.watched(settings));
         let mut settings = settings.clone();
-        std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
-            while let Some(wish) = watcher::next(&wishes, || self.publisher.clean_up()) {
-                if let Some(changed) = self.reload(&settings, wish) {
-                    settings = changed;
-                    watcher.follow(&self.watched(&settings));
+        std::thread::Builder::new()
+            .name("reload".to_owned())
+            .spawn(move || {
+                while let Some(wish) = watcher::next(&wishes, || self.publisher.clean_up()) {
+                    if let Some(changed) = self.reload(&settings, wish) {
+                        settings = changed;
+                        watcher.follow(&self.watched(&settings));
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(sender)
     }
 

@@ -49,14 +49,21 @@ pub struct Alarm {
 impl Alarm {
     /// An alarm that is off.
     pub fn new() -> Alarm {
-        let key = with(|timers| timers.alarms.borrow_mut().insert(Entry { deadline: None, waker: None }));
+        let key = with(|timers| {
+            timers.alarms.borrow_mut().insert(Entry {
+                deadline: None,
+                waker: None,
+            })
+        });
         Alarm { key }
     }
 
     /// Rings `after` from now, unless it is set again or turned off before.
     pub fn set(&self, after: Duration) {
         // Beyond any uptime: the same as off, and no overflow.
-        let Some(deadline) = Instant::now().checked_add(after) else { return self.off() };
+        let Some(deadline) = Instant::now().checked_add(after) else {
+            return self.off();
+        };
         with(|timers| {
             if let Some(entry) = timers.alarms.borrow_mut().get_mut(self.key) {
                 entry.deadline = Some(deadline);
@@ -81,7 +88,9 @@ impl Alarm {
     pub fn poll_ring(&self, cx: &mut Context<'_>) -> Poll<()> {
         with(|timers| {
             let mut alarms = timers.alarms.borrow_mut();
-            let Some(entry) = alarms.get_mut(self.key) else { return Poll::Pending };
+            let Some(entry) = alarms.get_mut(self.key) else {
+                return Poll::Pending;
+            };
             // The sweeper leaves a due alarm without a waker: only then is the clock read.
             match &entry.waker {
                 Some(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
@@ -146,8 +155,14 @@ pub async fn sweep() {
 
 /// Wakes every task that waits for an alarm of this thread, due or not.
 pub fn wake_all() {
-    let wakers: Vec<Waker> =
-        with(|timers| timers.alarms.borrow_mut().iter_mut().filter_map(|(_, entry)| entry.waker.take()).collect());
+    let wakers: Vec<Waker> = with(|timers| {
+        timers
+            .alarms
+            .borrow_mut()
+            .iter_mut()
+            .filter_map(|(_, entry)| entry.waker.take())
+            .collect()
+    });
     wakers.into_iter().for_each(Waker::wake);
 }
 
@@ -178,7 +193,10 @@ mod tests {
 
     /// A worker's thread: current-thread runtime with the sweeper running.
     fn on_worker<T>(test: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             tokio::select! {
                 value = test => value,

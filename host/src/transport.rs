@@ -76,23 +76,31 @@ pub struct SendError<B> {
 }
 
 /// What went wrong between us and the backend.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The connection was refused or could not be made.
+    #[error("cannot connect: {0}")]
     Connect(io::Error),
     /// No connection within the connect timeout.
+    #[error("no connection in time")]
     ConnectTimeout,
     /// This machine could not provide a socket (descriptors or ports ran out).
+    #[error("no socket to be had: {0}")]
     Local(io::Error),
     /// A kept connection turned out to be closed before any response byte.
+    #[error("a kept connection had been closed")]
     StaleConnection,
     /// The connection broke before the response head was complete.
+    #[error("closed before it answered: {0}")]
     Closed(hyper::Error),
     /// No response head within the response timeout.
+    #[error("no answer in time")]
     ResponseTimeout,
     /// What came back is not HTTP/1.
+    #[error("its answer is not HTTP/1: {0}")]
     Protocol(hyper::Error),
     /// The client's request body broke off or was malformed.
+    #[error("the client's request body broke off: {0}")]
     RequestBody(hyper::Error),
 }
 
@@ -104,7 +112,10 @@ where
 {
     /// No connections yet to `address` (host and port).
     pub fn new(address: Arc<str>) -> Upstream<B> {
-        Upstream { address, idle: RefCell::default() }
+        Upstream {
+            address,
+            idle: RefCell::default(),
+        }
     }
 
     /// Sends `request` and gives the response head with the connection that it
@@ -119,13 +130,19 @@ where
     ) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
         while let Some(connection) = self.kept(reuse, limits.keep_alive) {
             match exchange(connection, request, limits, watch).await {
-                Err(SendError { cause: Cause::StaleConnection, unsent: Some(unsent) }) => request = unsent,
+                Err(SendError {
+                    cause: Cause::StaleConnection,
+                    unsent: Some(unsent),
+                }) => request = unsent,
                 result => return result,
             }
         }
         match self.connect(limits, watch).await {
             Ok(connection) => exchange(connection, request, limits, watch).await,
-            Err(cause) => Err(SendError { cause, unsent: Some(request) }),
+            Err(cause) => Err(SendError {
+                cause,
+                unsent: Some(request),
+            }),
         }
     }
 
@@ -136,7 +153,10 @@ where
             return;
         }
         connection.reused = true;
-        idle.push(Idle { connection, since: Instant::now() });
+        idle.push(Idle {
+            connection,
+            since: Instant::now(),
+        });
     }
 
     /// Closes what has been idle for `keep_alive`, and what the backend closed.
@@ -162,13 +182,18 @@ where
     async fn connect(&self, limits: &Limits, watch: &Watch) -> Result<Connection<B>, Cause> {
         let opened = watch.within(limits.connect_timeout, open(&self.address)).await;
         let stream = opened.ok_or(Cause::ConnectTimeout)?.map_err(connect_cause)?;
-        let (sender, driver) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(Cause::Closed)?;
+        let (sender, driver) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(Cause::Closed)?;
         tokio::task::spawn_local(async move {
             // Whoever sent a request hears of the error; an idle connection has nobody to tell.
             let _ = driver.with_upgrades().await;
         });
-        Ok(Connection { sender, reused: false })
+        Ok(Connection {
+            sender,
+            reused: false,
+        })
     }
 }
 
@@ -198,15 +223,25 @@ async fn exchange<B: Body + 'static>(
         if let Err(error) = connection.sender.ready().await {
             return Err((error, Some(request)));
         }
-        connection.sender.try_send_request(request).await.map_err(|mut failed| {
-            let unsent = failed.take_message();
-            (failed.into_error(), unsent)
-        })
+        connection
+            .sender
+            .try_send_request(request)
+            .await
+            .map_err(|mut failed| {
+                let unsent = failed.take_message();
+                (failed.into_error(), unsent)
+            })
     });
     match sent.await {
         Some(Ok(response)) => Ok((response, connection)),
-        Some(Err((error, unsent))) => Err(SendError { cause: cause(error, connection.reused), unsent }),
-        None => Err(SendError { cause: Cause::ResponseTimeout, unsent: None }),
+        Some(Err((error, unsent))) => Err(SendError {
+            cause: cause(error, connection.reused),
+            unsent,
+        }),
+        None => Err(SendError {
+            cause: Cause::ResponseTimeout,
+            unsent: None,
+        }),
     }
 }
 
@@ -230,7 +265,9 @@ pub struct Upstreams<B> {
 
 impl<B> Default for Upstreams<B> {
     fn default() -> Upstreams<B> {
-        Upstreams { by_address: RefCell::default() }
+        Upstreams {
+            by_address: RefCell::default(),
+        }
     }
 }
 
@@ -253,6 +290,8 @@ where
 
     /// Forgets the addresses that no generation uses any more.
     pub fn forget_unused(&self) {
-        self.by_address.borrow_mut().retain(|_, upstream| upstream.strong_count() > 0);
+        self.by_address
+            .borrow_mut()
+            .retain(|_, upstream| upstream.strong_count() > 0);
     }
 }

@@ -119,7 +119,11 @@ impl Worker {
             Poll::Pending
         });
         if tokio::time::timeout(grace, emptied).await.is_err() {
-            tracing::warn!(worker = self.index, connections = self.opened.get(), "grace time over, closing connections");
+            tracing::warn!(
+                worker = self.index,
+                connections = self.opened.get(),
+                "grace time over, closing connections"
+            );
         }
     }
 }
@@ -142,14 +146,24 @@ impl Drop for Open {
 ///
 /// When the system refuses what a runtime needs (epoll, descriptors).
 pub fn run(seat: Seat) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, serve(seat));
     Ok(())
 }
 
 async fn serve(seat: Seat) {
-    let Seat { index, started, mut generations, mut shutdown, mut handed, spread, access } = seat;
+    let Seat {
+        index,
+        started,
+        mut generations,
+        mut shutdown,
+        mut handed,
+        spread,
+        access,
+    } = seat;
     let upstreams = Upstreams::default();
     let first = Adopted::new(Arc::clone(&generations.borrow_and_update()), None, &upstreams);
     let worker = Rc::new(Worker {

@@ -22,7 +22,11 @@ pub fn averaged(value: f64, sample: f64, elapsed_us: u64) -> f64 {
 /// [`averaged`], but a sample above the value is taken at once: latency rises
 /// fast and falls slowly (tower's peak-EWMA).
 pub fn peak(value: f64, sample: f64, elapsed_us: u64) -> f64 {
-    if sample > value { sample } else { averaged(value, sample, elapsed_us) }
+    if sample > value {
+        sample
+    } else {
+        averaged(value, sample, elapsed_us)
+    }
 }
 
 fn weight(elapsed_us: u64) -> f64 {
@@ -37,7 +41,10 @@ mod tests {
     fn a_peak_counts_at_once_and_fades() {
         assert_eq!(peak(1_000.0, 9_000.0, 1), 9_000.0);
         let after_tau = peak(9_000.0, 1_000.0, 10_000_000);
-        assert!((after_tau - (9_000.0 * 0.3679 + 1_000.0 * 0.6321)).abs() < 1.0, "{after_tau}");
+        assert!(
+            (after_tau - (9_000.0 * 0.3679 + 1_000.0 * 0.6321)).abs() < 1.0,
+            "{after_tau}"
+        );
     }
 
     #[test]

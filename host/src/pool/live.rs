@@ -73,7 +73,8 @@ impl Live {
         let elapsed = self.since_sample(now_us);
         let failures = f64::from_bits(self.failures.load(Relaxed));
         let failed = f64::from(u8::from(sample.failed));
-        self.failures.store(ewma::averaged(failures, failed, elapsed).to_bits(), Relaxed);
+        self.failures
+            .store(ewma::averaged(failures, failed, elapsed).to_bits(), Relaxed);
         let latency = f64::from_bits(self.latency.load(Relaxed));
         let latency = match sample.latency_us {
             Some(us) => ewma::peak(latency, (us as f64).max(1.0), elapsed),
@@ -117,8 +118,13 @@ impl Columns {
             self.chunk = None;
             self.used = 0;
         }
-        let chunk = self.chunk.get_or_insert_with(|| Arc::new(std::array::from_fn(|_| Live::default())));
-        let cell = LiveCell { chunk: Arc::clone(chunk), index: self.used };
+        let chunk = self
+            .chunk
+            .get_or_insert_with(|| Arc::new(std::array::from_fn(|_| Live::default())));
+        let cell = LiveCell {
+            chunk: Arc::clone(chunk),
+            index: self.used,
+        };
         self.used += 1;
         cell
     }
@@ -188,7 +194,13 @@ mod tests {
     fn no_sample_is_zero_and_a_decayed_sample_is_not() {
         let live = Live::default();
         assert_eq!(live.latency_us(5_000_000), 0);
-        live.record(Sample { latency_us: Some(300), failed: false }, 1);
+        live.record(
+            Sample {
+                latency_us: Some(300),
+                failed: false,
+            },
+            1,
+        );
         assert_eq!(live.latency_us(1), 300);
         assert_eq!(live.latency_us(10_000_000_000), 1);
     }
@@ -196,7 +208,13 @@ mod tests {
     #[test]
     fn a_refused_connection_counts_as_failure_and_not_as_speed() {
         let live = Live::default();
-        live.record(Sample { latency_us: None, failed: true }, 10_000_000);
+        live.record(
+            Sample {
+                latency_us: None,
+                failed: true,
+            },
+            10_000_000,
+        );
         assert_eq!(live.latency_us(10_000_000), 0);
         assert!(live.failures(10_000_000) > 5_000);
         assert!(live.failures(60_000_000) < 100);

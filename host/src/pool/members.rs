@@ -93,17 +93,29 @@ impl Membership {
     fn same_as(&self, other: &Membership) -> bool {
         self.list.len() == other.list.len()
             && self.own_zone == other.own_zone
-            && self.list.iter().zip(&other.list).all(|(a, b)| a.id == b.id && a.settings == b.settings)
+            && self
+                .list
+                .iter()
+                .zip(&other.list)
+                .all(|(a, b)| a.id == b.id && a.settings == b.settings)
     }
 
     fn by_identity(&self) -> FxHashMap<Identity<'_>, &Member> {
-        self.list.iter().map(|member| (identity(&member.settings), member)).collect()
+        self.list
+            .iter()
+            .map(|member| (identity(&member.settings), member))
+            .collect()
     }
 
     fn admit(&mut self, settings: BackendSettings) -> Member {
         let id = self.next_id;
         self.next_id += 1;
-        Member { id, address: settings.address.as_str().into(), settings, cell: self.columns.allocate() }
+        Member {
+            id,
+            address: settings.address.as_str().into(),
+            settings,
+            cell: self.columns.allocate(),
+        }
     }
 
     fn intern_zone(&mut self, zone: Option<&str>) {
@@ -129,7 +141,12 @@ fn identity(backend: &BackendSettings) -> Identity<'_> {
 
 impl Member {
     fn with_settings(&self, settings: BackendSettings) -> Member {
-        Member { id: self.id, settings, address: Arc::clone(&self.address), cell: self.cell.clone() }
+        Member {
+            id: self.id,
+            settings,
+            address: Arc::clone(&self.address),
+            cell: self.cell.clone(),
+        }
     }
 }
 
@@ -147,6 +164,8 @@ impl strategy::Members for Membership {
     }
 
     fn label(&self, id: u32, key: &str) -> Option<&str> {
-        self.get(id).and_then(|member| member.settings.labels.get(key)).map(String::as_str)
+        self.get(id)
+            .and_then(|member| member.settings.labels.get(key))
+            .map(String::as_str)
     }
 }

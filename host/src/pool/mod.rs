@@ -39,7 +39,9 @@ impl Pool {
     pub fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
         Pool {
             members: Arc::new(Membership::new(&settings, previous.map(|pool| &*pool.members))),
-            sequence: previous.map(|pool| Arc::clone(&pool.sequence)).unwrap_or_default(),
+            sequence: previous
+                .map(|pool| Arc::clone(&pool.sequence))
+                .unwrap_or_default(),
             settings,
         }
     }

@@ -82,7 +82,11 @@ impl Snapshot {
 
     /// Which member the row at `index` of [`Snapshot::rows`] is about.
     pub fn member_of(&self, index: usize) -> usize {
-        if self.filtered { self.index[index] as usize } else { index }
+        if self.filtered {
+            self.index[index] as usize
+        } else {
+            index
+        }
     }
 
     fn filter(&mut self, tried: &[usize]) {
@@ -116,7 +120,14 @@ mod tests {
         let mut snapshot = Snapshot::new(Arc::clone(&members));
         let _held = InFlight::begin(&members.list[1].cell);
         snapshot.refresh(1, &[]);
-        assert_eq!(snapshot.rows().iter().map(|row| row.in_flight).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(
+            snapshot
+                .rows()
+                .iter()
+                .map(|row| row.in_flight)
+                .collect::<Vec<_>>(),
+            [0, 1]
+        );
         assert_eq!(snapshot.member_of(1), 1);
     }
 
@@ -141,7 +152,13 @@ mod tests {
         let mut snapshot = Snapshot::new(Arc::clone(&members));
         snapshot.refresh(1_000_000, &[]);
         assert_eq!(snapshot.rows()[0].latency_us, 0);
-        members.list[0].cell.record(Sample { latency_us: Some(700), failed: false }, 1_000_001);
+        members.list[0].cell.record(
+            Sample {
+                latency_us: Some(700),
+                failed: false,
+            },
+            1_000_001,
+        );
         snapshot.refresh(1_000_002, &[]);
         assert_eq!(snapshot.rows()[0].latency_us, 699);
     }

@@ -61,7 +61,13 @@ impl Attempt {
         self.status = Some(status);
         self.latency_us = Some(latency_us);
         let failed = status.is_server_error();
-        self.in_flight.record(Sample { latency_us: Some(latency_us), failed }, now_us);
+        self.in_flight.record(
+            Sample {
+                latency_us: Some(latency_us),
+                failed,
+            },
+            now_us,
+        );
     }
 
     /// All of the response was passed on.
@@ -86,11 +92,23 @@ impl Attempt {
         let elapsed = Some(now_us.saturating_sub(self.started_us));
         match (self.end, self.latency_us) {
             // A refusal comes fast: its time would make a dead backend look quick.
-            (End::Failed(Failure::Connect), _) => Some(Sample { latency_us: None, failed: true }),
-            (End::Failed(_), None) => Some(Sample { latency_us: elapsed, failed: true }),
-            (End::Failed(_), Some(_)) => Some(Sample { latency_us: None, failed: true }),
+            (End::Failed(Failure::Connect), _) => Some(Sample {
+                latency_us: None,
+                failed: true,
+            }),
+            (End::Failed(_), None) => Some(Sample {
+                latency_us: elapsed,
+                failed: true,
+            }),
+            (End::Failed(_), Some(_)) => Some(Sample {
+                latency_us: None,
+                failed: true,
+            }),
             // The client did not wait: it took at least this long.
-            (End::Open, None) => Some(Sample { latency_us: elapsed, failed: false }),
+            (End::Open, None) => Some(Sample {
+                latency_us: elapsed,
+                failed: false,
+            }),
             _ => None,
         }
     }

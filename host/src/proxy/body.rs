@@ -38,14 +38,26 @@ impl RequestBody {
     pub fn new(incoming: Incoming, client: &Client) -> RequestBody {
         let watch = Arc::clone(&client.watch);
         if incoming.is_end_stream() {
-            return RequestBody { incoming: None, watch, progress: Upload(None) };
+            return RequestBody {
+                incoming: None,
+                watch,
+                progress: Upload(None),
+            };
         }
-        RequestBody { incoming: Some(incoming), watch, progress: Upload(Some(Rc::default())) }
+        RequestBody {
+            incoming: Some(incoming),
+            watch,
+            progress: Upload(Some(Rc::default())),
+        }
     }
 
     /// An empty body beside this empty one, for a request that may be sent again.
     pub fn again(&self) -> RequestBody {
-        RequestBody { incoming: None, watch: Arc::clone(&self.watch), progress: Upload(None) }
+        RequestBody {
+            incoming: None,
+            watch: Arc::clone(&self.watch),
+            progress: Upload(None),
+        }
     }
 
     /// The request has no body.
@@ -69,8 +81,13 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
         let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx));
         let ended = incoming.is_end_stream();
         match &frame {
@@ -89,7 +106,9 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        self.incoming
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
@@ -112,7 +131,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
             ResponseBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             ResponseBody::Upstream { incoming, exchange } => {

@@ -24,12 +24,19 @@ pub struct Refusal {
 impl Refusal {
     /// `status`, after which the connection goes on.
     pub const fn new(status: StatusCode) -> Refusal {
-        Refusal { status, close: false, retry_after: false }
+        Refusal {
+            status,
+            close: false,
+            retry_after: false,
+        }
     }
 
     /// `status`, after which the connection is closed.
     pub const fn closing(status: StatusCode) -> Refusal {
-        Refusal { close: true, ..Refusal::new(status) }
+        Refusal {
+            close: true,
+            ..Refusal::new(status)
+        }
     }
 
     /// The request cannot be understood in one way only.
@@ -39,7 +46,10 @@ impl Refusal {
 
     /// No backend can take the request now.
     pub const fn unavailable() -> Refusal {
-        Refusal { retry_after: true, ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE) }
+        Refusal {
+            retry_after: true,
+            ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE)
+        }
     }
 
     /// The response, as short text or as JSON.
@@ -47,7 +57,11 @@ impl Refusal {
         let mut response = Response::new(ResponseBody::text(self.body(json)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
+        let kind = if json {
+            "application/json"
+        } else {
+            "text/plain; charset=utf-8"
+        };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -71,7 +85,10 @@ impl Refusal {
 
 /// The client asks for JSON.
 pub fn wants_json(request: &HeaderMap) -> bool {
-    request.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("json"))
+    request
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("json"))
 }
 
 /// What may help after an attempt without a response. Whether the request can
@@ -92,7 +109,9 @@ impl Cause {
         match self {
             Cause::Connect(_) | Cause::ConnectTimeout | Cause::Closed(_) => Retry::Elsewhere,
             Cause::StaleConnection => Retry::FreshConnection,
-            Cause::Local(_) | Cause::ResponseTimeout | Cause::Protocol(_) | Cause::RequestBody(_) => Retry::Never,
+            Cause::Local(_) | Cause::ResponseTimeout | Cause::Protocol(_) | Cause::RequestBody(_) => {
+                Retry::Never
+            }
         }
     }
 
@@ -116,20 +135,6 @@ impl Cause {
             Cause::Closed(_) => Some(Failure::Reset),
             Cause::Protocol(_) => Some(Failure::Protocol),
             Cause::Local(_) | Cause::StaleConnection | Cause::RequestBody(_) => None,
-        }
-    }
-
-    /// A word for the log.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Cause::Connect(_) => "connect",
-            Cause::ConnectTimeout => "connect timeout",
-            Cause::Local(_) => "no socket",
-            Cause::StaleConnection => "stale connection",
-            Cause::Closed(_) => "closed",
-            Cause::ResponseTimeout => "response timeout",
-            Cause::Protocol(_) => "protocol",
-            Cause::RequestBody(_) => "request body",
         }
     }
 }

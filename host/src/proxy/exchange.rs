@@ -37,8 +37,17 @@ impl Exchange {
         upload: Upload,
         record: Option<Box<Record>>,
     ) -> Exchange {
-        let open = Open { attempt, pool: Rc::clone(pool), connection, upload };
-        Exchange { client: Rc::clone(client), open: Some(open), record }
+        let open = Open {
+            attempt,
+            pool: Rc::clone(pool),
+            connection,
+            upload,
+        };
+        Exchange {
+            client: Rc::clone(client),
+            open: Some(open),
+            record,
+        }
     }
 
     /// `bytes` more are on their way to the client.

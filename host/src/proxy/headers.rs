@@ -56,7 +56,10 @@ fn strip_nominated(headers: &mut HeaderMap) {
 /// The client announced with `TE: trailers` that it takes trailers
 /// (RFC 9110 section 10.1.4).
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|value| list_contains(value, "trailers"))
+    headers
+        .get_all(TE)
+        .iter()
+        .any(|value| list_contains(value, "trailers"))
 }
 
 /// Announces to the backend that trailers are welcome.
@@ -69,10 +72,15 @@ pub fn announce_trailers(headers: &mut HeaderMap) {
 /// may be forwarded (RFC 9110 section 7.8). Never HTTP/2: that would be
 /// spoken past this proxy.
 pub fn upgrade_wanted(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers.get_all(CONNECTION).iter().any(|value| list_contains(value, "upgrade"));
+    let asked = headers
+        .get_all(CONNECTION)
+        .iter()
+        .any(|value| list_contains(value, "upgrade"));
     let protocol = headers.get(UPGRADE).filter(|_| asked)?;
     let name = protocol.to_str().ok()?.to_ascii_lowercase();
-    let forbidden = name.split(',').any(|token| token.trim().starts_with("h2") || token.trim().starts_with("http/"));
+    let forbidden = name
+        .split(',')
+        .any(|token| token.trim().starts_with("h2") || token.trim().starts_with("http/"));
     (!forbidden).then(|| protocol.clone())
 }
 
@@ -147,7 +155,10 @@ impl Forwarding {
         match &*last {
             Some((known, forwarded)) if *known == host => forwarded.clone(),
             _ => {
-                let forwarded = value(&forwarded_element(self.address, host.to_str().unwrap_or_default()));
+                let forwarded = value(&forwarded_element(
+                    self.address,
+                    host.to_str().unwrap_or_default(),
+                ));
                 *last = Some((host, forwarded.clone()));
                 forwarded
             }
@@ -207,7 +218,10 @@ mod tests {
         lines
             .iter()
             .map(|(name, value)| {
-                (HeaderName::try_from(*name).expect("a name"), HeaderValue::from_str(value).expect("a value"))
+                (
+                    HeaderName::try_from(*name).expect("a name"),
+                    HeaderValue::from_str(value).expect("a value"),
+                )
             })
             .collect()
     }
@@ -233,18 +247,29 @@ mod tests {
 
     #[test]
     fn a_client_cannot_claim_to_be_someone_else() {
-        let mut map = headers(&[("x-forwarded-for", "9.9.9.9"), ("forwarded", "for=9.9.9.9"), ("x-forwarded-proto", "https")]);
+        let mut map = headers(&[
+            ("x-forwarded-for", "9.9.9.9"),
+            ("forwarded", "for=9.9.9.9"),
+            ("x-forwarded-proto", "https"),
+        ]);
         let host = HeaderValue::from_static("shop.example:8080");
         Forwarding::new([10, 0, 0, 1].into(), false).apply(&mut map, Some(&host));
         assert_eq!(map["x-forwarded-for"], "10.0.0.1");
         assert_eq!(map["x-forwarded-proto"], "http");
         assert_eq!(map["x-forwarded-host"], "shop.example:8080");
-        assert_eq!(map["forwarded"], "for=10.0.0.1;host=\"shop.example:8080\";proto=http");
+        assert_eq!(
+            map["forwarded"],
+            "for=10.0.0.1;host=\"shop.example:8080\";proto=http"
+        );
     }
 
     #[test]
     fn a_trusted_proxy_is_extended() {
-        let mut map = headers(&[("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "8.8.8.8"), ("x-forwarded-proto", "https")]);
+        let mut map = headers(&[
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x-forwarded-for", "8.8.8.8"),
+            ("x-forwarded-proto", "https"),
+        ]);
         let host = HeaderValue::from_static("a");
         Forwarding::new("::1".parse().expect("an address"), true).apply(&mut map, Some(&host));
         assert_eq!(map["x-forwarded-for"], "9.9.9.9, 8.8.8.8, ::1");
@@ -258,13 +283,21 @@ mod tests {
         for host in ["a", "b", "b"] {
             let mut map = HeaderMap::new();
             forwarding.apply(&mut map, Some(&HeaderValue::from_static(host)));
-            assert_eq!(map["forwarded"], format!("for=10.0.0.1;host={host};proto=http").as_str());
+            assert_eq!(
+                map["forwarded"],
+                format!("for=10.0.0.1;host={host};proto=http").as_str()
+            );
         }
     }
 
     #[test]
     fn http2_is_never_forwarded_as_an_upgrade() {
-        let asks = |protocol| upgrade_wanted(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", protocol)]));
+        let asks = |protocol| {
+            upgrade_wanted(&headers(&[
+                ("connection", "keep-alive, Upgrade"),
+                ("upgrade", protocol),
+            ]))
+        };
         assert_eq!(asks("websocket"), Some(HeaderValue::from_static("websocket")));
         assert_eq!(asks("h2c"), None);
         assert_eq!(asks("HTTP/2.0"), None);

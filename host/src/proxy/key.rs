@@ -13,7 +13,11 @@ const BITS: u32 = 53;
 /// configured or the request has none of it. The same everywhere and for ever:
 /// several proxies, and the same one after a restart, agree.
 pub fn of(setting: &HashKey, head: &Inbound) -> Option<u64> {
-    let header = |name| head.headers.get(name).map(|value: &http::HeaderValue| value.as_bytes());
+    let header = |name| {
+        head.headers
+            .get(name)
+            .map(|value: &http::HeaderValue| value.as_bytes())
+    };
     match setting {
         HashKey::Random => None,
         HashKey::ClientAddress => match head.client? {
@@ -78,14 +82,23 @@ mod tests {
         assert_ne!(of_cookie("session=xyz"), of_cookie("session=xyy"));
         assert_eq!(of_cookie("xsession=xyz"), None);
         let query = HashKey::Query("user".to_owned());
-        assert_eq!(of(&query, &head("/?a=1&user=7", &[])), of(&query, &head("/other?user=7", &[])));
+        assert_eq!(
+            of(&query, &head("/?a=1&user=7", &[])),
+            of(&query, &head("/other?user=7", &[]))
+        );
         assert_eq!(of(&query, &head("/?users=7", &[])), None);
-        assert_eq!(of(&HashKey::Path, &head("/a?x=1", &[])), of(&HashKey::Path, &head("/a?x=2", &[])));
+        assert_eq!(
+            of(&HashKey::Path, &head("/a?x=1", &[])),
+            of(&HashKey::Path, &head("/a?x=2", &[]))
+        );
     }
 
     #[test]
     fn a_key_does_not_change_between_versions() {
-        assert_eq!(of(&HashKey::ClientAddress, &head("/", &[])), Some(hash(&[127, 0, 0, 1])));
+        assert_eq!(
+            of(&HashKey::ClientAddress, &head("/", &[])),
+            Some(hash(&[127, 0, 0, 1]))
+        );
         assert_eq!(hash(b"anubis"), KEY_OF_ANUBIS);
         assert!(hash(b"anubis") < 1 << BITS);
     }

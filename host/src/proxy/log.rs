@@ -24,7 +24,10 @@ impl Record {
     pub fn begin(worker: &Worker, request: &Request<Incoming>) -> Option<Box<Record>> {
         let log = worker.access.clone()?;
         let text = |name: HeaderName| {
-            request.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            request
+                .headers()
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         let entry = Entry {
             time: std::time::SystemTime::now(),
@@ -36,7 +39,11 @@ impl Record {
             referer: text(REFERER),
             ..Entry::default()
         };
-        Some(Box::new(Record { log, began: Instant::now(), entry }))
+        Some(Box::new(Record {
+            log,
+            began: Instant::now(),
+            entry,
+        }))
     }
 
     /// An attempt begins at the backend that was picked.

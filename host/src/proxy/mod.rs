@@ -58,7 +58,9 @@ async fn forward(
 ) -> Result<Response<ResponseBody>, Refusal> {
     let worker = &client.worker;
     let generation = worker.generation();
-    let pool = generation.route(outgoing.host(), outgoing.path()).ok_or(Refusal::new(StatusCode::NOT_FOUND))?;
+    let pool = generation
+        .route(outgoing.host(), outgoing.path())
+        .ok_or(Refusal::new(StatusCode::NOT_FOUND))?;
     let key = key::of(&pool.settings().hash_key, &outgoing.head).unwrap_or_else(|| worker.random());
     let mut tried = Vec::new();
     let mut last = None;
@@ -68,7 +70,9 @@ async fn forward(
             Choice::Reject(status) => return Err(Refusal::new(status)),
             Choice::Nobody => return Err(nobody_left(last)),
         };
-        let Some(request) = outgoing.take(pool.host_header(picked.member)) else { break };
+        let Some(request) = outgoing.take(pool.host_header(picked.member)) else {
+            break;
+        };
         let mut attempt = Attempt::begin(worker, pool, picked, tried.len() as u32);
         if let Some(record) = record {
             record.picked(pool, &picked);
@@ -103,14 +107,21 @@ async fn send(
     let mut reuse = Reuse::Allowed;
     loop {
         let upload = request.body().progress();
-        let SendError { cause, unsent } =
-            match pool.upstream(member).send(request, &pool.limits, &client.watch, reuse).await {
-                Ok((response, connection)) => {
-                    attempt.answered(response.status());
-                    return Ok(Answer { response, connection, upload });
-                }
-                Err(error) => error,
-            };
+        let SendError { cause, unsent } = match pool
+            .upstream(member)
+            .send(request, &pool.limits, &client.watch, reuse)
+            .await
+        {
+            Ok((response, connection)) => {
+                attempt.answered(response.status());
+                return Ok(Answer {
+                    response,
+                    connection,
+                    upload,
+                });
+            }
+            Err(error) => error,
+        };
         outgoing.give_back(unsent);
         if cause.retry() == Retry::FreshConnection
             && reuse == Reuse::Allowed
@@ -144,7 +155,11 @@ fn respond(
     answer: Answer,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let Answer { response, connection, upload } = answer;
+    let Answer {
+        response,
+        connection,
+        upload,
+    } = answer;
     if let Some(record) = record {
         record.answered(response.status(), attempt.latency_us());
     }
@@ -158,5 +173,8 @@ fn respond(
     parts.version = Version::HTTP_11;
     client.watch.streaming();
     let exchange = Exchange::new(client, pool, attempt, connection, upload, record.take());
-    Ok(Response::from_parts(parts, ResponseBody::Upstream { incoming, exchange }))
+    Ok(Response::from_parts(
+        parts,
+        ResponseBody::Upstream { incoming, exchange },
+    ))
 }

@@ -64,7 +64,12 @@ impl Outgoing {
         };
         let body = RequestBody::new(body, client);
         let replayable = body.is_empty() && head.method.is_idempotent() && upgrade.is_none();
-        Ok(Outgoing { head, body: Some(body), replayable, upgrade })
+        Ok(Outgoing {
+            head,
+            body: Some(body),
+            replayable,
+            upgrade,
+        })
     }
 
     /// The request to send, with `host` in place of the client's `Host` where
@@ -99,7 +104,11 @@ impl Outgoing {
     /// The host that the client asked for, as written; empty if it gave none
     /// (HTTP/1.0).
     pub fn host(&self) -> &str {
-        self.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+        self.head
+            .headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// The path of the target, without the query.
@@ -127,15 +136,24 @@ fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
     }
     let Some(authority) = uri.authority() else {
         check_host(request.version(), request.headers())?;
-        return Ok(Target { path: uri.clone(), authority: None });
+        return Ok(Target {
+            path: uri.clone(),
+            authority: None,
+        });
     };
     check_host(request.version(), request.headers())?;
     if !is_plain_host(authority.as_str()) {
         return Err(Refusal::bad_request());
     }
-    let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let path = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
     let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad_request())?;
-    Ok(Target { path: Uri::from(path), authority: Some(authority) })
+    Ok(Target {
+        path: Uri::from(path),
+        authority: Some(authority),
+    })
 }
 
 /// RFC 9112 section 3.2: an HTTP/1.1 request has exactly one valid `Host`.
@@ -168,7 +186,9 @@ fn check_framing(version: Version, map: &HeaderMap) -> Result<(), Refusal> {
         _ => return Err(Refusal::bad_request()),
     }
     match (lengths.next(), lengths.next()) {
-        (Some(length), None) if !length.as_bytes().iter().all(u8::is_ascii_digit) => Err(Refusal::bad_request()),
+        (Some(length), None) if !length.as_bytes().iter().all(u8::is_ascii_digit) => {
+            Err(Refusal::bad_request())
+        }
         (Some(_), Some(_)) => Err(Refusal::bad_request()),
         _ => Ok(()),
     }
@@ -196,5 +216,8 @@ fn wanted_upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
         return None;
     }
     let protocol = headers::upgrade_wanted(request.headers())?;
-    Some(Upgrade { protocol, downstream: hyper::upgrade::on(request) })
+    Some(Upgrade {
+        protocol,
+        downstream: hyper::upgrade::on(request),
+    })
 }

@@ -88,7 +88,12 @@ impl Tunnel {
 async fn pump(downstream: Upgraded, upstream: Upgraded, idle: Duration) -> u64 {
     let alarm = Rc::new(Alarm::new());
     alarm.set(idle);
-    let watched = |io| Watched { io: TokioIo::new(io), alarm: Rc::clone(&alarm), idle, received: 0 };
+    let watched = |io| Watched {
+        io: TokioIo::new(io),
+        alarm: Rc::clone(&alarm),
+        idle,
+        received: 0,
+    };
     let (mut downstream, mut upstream) = (watched(downstream), watched(upstream));
     tokio::select! {
         // However a direction ended, both are over: there is nobody to tell.

@@ -69,14 +69,21 @@ impl Watcher {
             }
         })
         .context("watching files")?;
-        Ok(Watcher { notify, folders: BTreeSet::new(), names })
+        Ok(Watcher {
+            notify,
+            folders: BTreeSet::new(),
+            names,
+        })
     }
 
     /// Watches `files` and no others.
     pub fn follow(&mut self, files: &[PathBuf]) {
         let files: BTreeSet<PathBuf> = files.iter().flat_map(|file| places(file)).collect();
-        let folders: BTreeSet<PathBuf> =
-            files.iter().filter_map(|file| file.parent()).map(Path::to_path_buf).collect();
+        let folders: BTreeSet<PathBuf> = files
+            .iter()
+            .filter_map(|file| file.parent())
+            .map(Path::to_path_buf)
+            .collect();
         for gone in self.folders.difference(&folders) {
             let _ = self.notify.unwatch(gone);
         }
@@ -86,7 +93,10 @@ impl Watcher {
             }
         }
         self.folders = folders;
-        *self.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = files;
+        *self
+            .names
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = files;
     }
 }
 
@@ -99,7 +109,9 @@ fn places(file: &Path) -> Vec<PathBuf> {
         _ => Path::new("."),
     };
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-    let Some(name) = file.file_name() else { return Vec::new() };
+    let Some(name) = file.file_name() else {
+        return Vec::new();
+    };
     let mut places = vec![folder.join(name), folder.join("..data")];
     places.extend(file.canonicalize());
     places
@@ -111,7 +123,9 @@ fn completes_a_change(kind: EventKind) -> bool {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => true,
         // Only Linux says when a file was closed; elsewhere any write must do.
-        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => !cfg!(target_os = "linux"),
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => {
+            !cfg!(target_os = "linux")
+        }
         _ => false,
     }
 }

@@ -76,7 +76,10 @@ impl Adopted {
 
     /// Where a request for `host` and `path` goes.
     pub fn route(&self, host: &str, path: &str) -> Option<&Rc<LocalPool>> {
-        self.generation.routes.find(host, path).map(|index| &self.pools[index])
+        self.generation
+            .routes
+            .find(host, path)
+            .map(|index| &self.pools[index])
     }
 
     /// The sockets to accept on.
@@ -92,7 +95,10 @@ impl Adopted {
     }
 
     fn pool(&self, name: &str) -> Option<&LocalPool> {
-        self.pools.iter().map(|pool| &**pool).find(|pool| pool.settings().name == name)
+        self.pools
+            .iter()
+            .map(|pool| &**pool)
+            .find(|pool| pool.settings().name == name)
     }
 }
 
@@ -105,15 +111,29 @@ impl LocalPool {
                 Rc::clone(&old.picker)
             }
             Some(old) => {
-                let picker = Picker::new(Arc::clone(&served.strategy), members, Some(&mut *old.picker.borrow_mut()));
+                let picker = Picker::new(
+                    Arc::clone(&served.strategy),
+                    members,
+                    Some(&mut *old.picker.borrow_mut()),
+                );
                 Rc::new(RefCell::new(picker))
             }
-            None => Rc::new(RefCell::new(Picker::new(Arc::clone(&served.strategy), members, None))),
+            None => Rc::new(RefCell::new(Picker::new(
+                Arc::clone(&served.strategy),
+                members,
+                None,
+            ))),
         };
         LocalPool {
             limits: Limits::from(&served.pool.settings),
             snapshot: RefCell::new(Snapshot::new(Arc::clone(&served.pool.members))),
-            upstreams: served.pool.members.list.iter().map(|member| upstreams.at(&member.address)).collect(),
+            upstreams: served
+                .pool
+                .members
+                .list
+                .iter()
+                .map(|member| upstreams.at(&member.address))
+                .collect(),
             picker,
             served,
         }
@@ -193,7 +213,7 @@ impl LocalPool {
         tracing::debug!(
             pool = self.settings().name,
             backend = self.backend_name(member),
-            cause = cause.name(),
+            error = %cause,
             "attempt failed"
         );
     }

@@ -48,9 +48,7 @@ impl Strategy for LeastTime {
             }
         }
         if ties {
-            index = rotation::share(request.sequence, backends, |backend| {
-                cost.of(backend) == best
-            });
+            index = rotation::share(request.sequence, backends, |backend| cost.of(backend) == best);
         }
         Ok(index)
     }

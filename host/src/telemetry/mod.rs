@@ -1,0 +1,3 @@
+//! What the proxy tells of itself.
+
+pub mod access;
