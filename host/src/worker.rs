@@ -93,6 +93,7 @@ impl Worker {
     fn adopt(&self, generation: Arc<Generation>) {
         let previous = self.generation();
         let adopted = Adopted::new(generation, Some(&previous), &self.upstreams);
+        adopted.keep_house(self.now_us());
         *self.adopted.borrow_mut() = Rc::new(adopted);
         drop(previous);
         self.upstreams.forget_unused();
@@ -178,6 +179,7 @@ async fn serve(seat: Seat) {
         opened: Cell::new(0),
         emptied: RefCell::default(),
     });
+    worker.generation().keep_house(worker.now_us());
     tokio::task::spawn_local(timer::sweep());
     let housekeeper = Rc::clone(&worker);
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });

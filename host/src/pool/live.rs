@@ -6,7 +6,7 @@
 //! reloads and swaps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::ewma;
 
@@ -28,6 +28,8 @@ pub struct Live {
     latency: AtomicU64,
     /// EWMA of the failed share, 0 to 1, the bits of an `f64`.
     failures: AtomicU64,
+    /// The last attempt did not get an answer; for the log, which tells changes.
+    silent: AtomicBool,
 }
 
 /// What one attempt tells of its backend.
@@ -82,6 +84,12 @@ impl Live {
         };
         self.latency.store(latency.to_bits(), Relaxed);
         self.sampled_at.store(now_us.max(1), Relaxed);
+    }
+
+    /// Notes whether the backend answered at all; true if that is a change.
+    pub fn note_answer(&self, answered: bool) -> bool {
+        // Read before write: while nothing changes, the line stays shared.
+        self.silent.load(Relaxed) == answered && self.silent.swap(!answered, Relaxed) == answered
     }
 
     fn since_sample(&self, now_us: u64) -> u64 {
@@ -188,6 +196,15 @@ mod tests {
         }));
         assert!(unwound.is_err());
         assert_eq!(cell.in_flight(), 0);
+    }
+
+    #[test]
+    fn only_a_change_is_news() {
+        let live = Live::default();
+        assert!(!live.note_answer(true));
+        assert!(live.note_answer(false));
+        assert!(!live.note_answer(false));
+        assert!(live.note_answer(true));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::live::LiveCell;
 use super::{Membership, Row};
+use crate::strategy::Candidates;
 
 /// Latency and failures of backends without new samples are decayed anew this
 /// often: 2^14 us is 0.16 % of the averages' time constant.
@@ -23,6 +24,8 @@ pub struct Snapshot {
     some: Vec<Row>,
     /// Index into `members` of each row of `some`.
     index: Vec<u32>,
+    /// Nobody has a capacity, so nobody is ever full.
+    uncapped: bool,
     /// The last [`Snapshot::refresh`] left the answer in `some`.
     filtered: bool,
 }
@@ -36,6 +39,7 @@ impl Snapshot {
             decay_tick: u64::MAX,
             some: Vec::new(),
             index: Vec::new(),
+            uncapped: rows.iter().all(|row| row.capacity == 0),
             filtered: false,
             cells: members.list.iter().map(|member| member.cell.clone()).collect(),
             members,
@@ -89,6 +93,12 @@ impl Snapshot {
         }
     }
 
+    /// Every member is eligible whatever its load: those who need only a few
+    /// rows may look at them as [`Candidates`], without a refresh.
+    pub fn is_uncapped(&self) -> bool {
+        self.uncapped
+    }
+
     fn filter(&mut self, tried: &[usize]) {
         self.some.clear();
         self.index.clear();
@@ -98,6 +108,32 @@ impl Snapshot {
                 self.index.push(index as u32);
             }
         }
+    }
+}
+
+/// All members, with their load read at the moment somebody looks. Latency and
+/// failures are those of the last refresh.
+impl Candidates for Snapshot {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[inline]
+    fn row(&self, index: usize) -> Row {
+        Row {
+            in_flight: self.in_flight(index),
+            ..self.rows[index]
+        }
+    }
+
+    #[inline]
+    fn id(&self, index: usize) -> u32 {
+        self.rows[index].id
+    }
+
+    #[inline]
+    fn in_flight(&self, index: usize) -> u32 {
+        self.cells[index].in_flight()
     }
 }
 

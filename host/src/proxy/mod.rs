@@ -114,6 +114,7 @@ async fn send(
         {
             Ok((response, connection)) => {
                 attempt.answered(response.status());
+                pool.attempt_answered(member);
                 return Ok(Answer {
                     response,
                     connection,

@@ -11,7 +11,7 @@ use crate::config::{HostHeader, PoolSettings};
 use crate::generation::{Generation, Listening, Served};
 use crate::pool::{LiveCell, Pool, Snapshot};
 use crate::proxy::RequestBody;
-use crate::strategy::{Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
+use crate::strategy::{Candidates, Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
 use crate::transport::{Cause, Connection, Limits, Upstream, Upstreams};
 
 /// A generation as one worker serves it.
@@ -158,9 +158,13 @@ impl LocalPool {
     pub fn pick(&self, worker: &Worker, head: &mut Inbound, key: u64, tried: &[usize]) -> Choice {
         let at_us = worker.now_us();
         let mut snapshot = self.snapshot.borrow_mut();
-        snapshot.refresh(at_us, tried);
-        if snapshot.rows().is_empty() {
-            return Choice::Nobody;
+        // A plan names whom it wants: with 10,000 backends nobody else is looked at.
+        let by_plan = self.served.strategy.is_planner() && snapshot.is_uncapped() && tried.is_empty();
+        if !by_plan {
+            snapshot.refresh(at_us, tried);
+            if snapshot.rows().is_empty() {
+                return Choice::Nobody;
+            }
         }
         let request = PickRequest {
             key,
@@ -170,11 +174,16 @@ impl LocalPool {
             generation: snapshot.members().generation,
             attempt: tried.len() as u32,
         };
-        let decision = self.picker.borrow_mut().pick(snapshot.rows(), &request, head);
+        let mut picker = self.picker.borrow_mut();
+        let decision = match by_plan {
+            true => picker.look_up(&*snapshot, &request),
+            false => picker.pick(snapshot.rows(), &request, head),
+        };
+        let member_of = |index| if by_plan { index } else { snapshot.member_of(index) };
         match decision.pick {
             Pick::Backend(index) => Choice::Backend(Picked {
-                member: snapshot.member_of(index),
-                id: snapshot.rows()[index].id,
+                member: member_of(index),
+                id: snapshot.id(member_of(index)),
                 tag: decision.tag,
                 fallback: decision.fallback,
                 at_us,
@@ -208,14 +217,25 @@ impl LocalPool {
         }
     }
 
-    /// Says once in the log that a backend stopped working.
+    /// Logs an attempt without an answer; loudly if the one before had one.
     pub fn attempt_failed(&self, member: usize, cause: &Cause) {
-        tracing::debug!(
-            pool = self.settings().name,
-            backend = self.backend_name(member),
-            error = %cause,
-            "attempt failed"
-        );
+        let (pool, backend) = (&self.settings().name, self.backend_name(member));
+        if cause.failure().is_some() && self.cell(member).note_answer(false) {
+            tracing::warn!(pool, backend, error = %cause, "backend does not answer");
+        } else {
+            tracing::debug!(pool, backend, error = %cause, "attempt failed");
+        }
+    }
+
+    /// Logs an answer of a backend that had given none.
+    pub fn attempt_answered(&self, member: usize) {
+        if self.cell(member).note_answer(true) {
+            tracing::info!(
+                pool = self.settings().name,
+                backend = self.backend_name(member),
+                "backend answers again"
+            );
+        }
     }
 
     /// The strategy learns from outcomes.
