@@ -221,7 +221,12 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, peer: SocketAddr, listener: &ListenerSettings, watch: Arc<Watch>) -> Client {
+    fn new(
+        worker: Rc<Worker>,
+        peer: SocketAddr,
+        listener: &ListenerSettings,
+        watch: Arc<Watch>,
+    ) -> Client {
         // An IPv4 client of an IPv6 socket is an IPv4 client.
         let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let trusted = listener
@@ -275,7 +280,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream().poll_write(cx, bytes)
     }
 

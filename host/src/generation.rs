@@ -38,6 +38,8 @@ pub struct Served {
 impl Generation {
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&Served> {
-        self.pools.iter().find(|served| served.pool.settings.name == name)
+        self.pools
+            .iter()
+            .find(|served| served.pool.settings.name == name)
     }
 }

@@ -64,7 +64,11 @@ impl Bound {
 }
 
 fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
@@ -157,7 +161,8 @@ impl Acceptors {
                 .any(|(bound, _)| Arc::ptr_eq(bound, &listening.bound))
             {
                 let bound = Arc::clone(&listening.bound);
-                let task = tokio::task::spawn_local(accept_all(Rc::clone(worker), Arc::clone(&bound)));
+                let task =
+                    tokio::task::spawn_local(accept_all(Rc::clone(worker), Arc::clone(&bound)));
                 self.running.push((bound, task));
             }
         }
@@ -222,7 +227,9 @@ fn deal(worker: &Rc<Worker>, bound: &Arc<Bound>, stream: TcpStream, peer: Socket
     if place.worker == worker.index {
         return connection::spawn(worker, stream, peer, listener, place);
     }
-    let Ok(stream) = stream.into_std() else { return };
+    let Ok(stream) = stream.into_std() else {
+        return;
+    };
     let target = place.worker;
     // A worker that is gone is shutting down, and so are we.
     let _ = worker.spread.workers[target].handed.send(Handed {

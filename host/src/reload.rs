@@ -83,7 +83,8 @@ impl Publisher {
         report(&current, &next);
         let number = next.number;
         self.settings = settings;
-        self.replaced.push(self.publish.send_replace(Arc::new(next)));
+        self.replaced
+            .push(self.publish.send_replace(Arc::new(next)));
         Ok(Reloaded::Published(number))
     }
 
@@ -131,17 +132,29 @@ fn build(
     })
 }
 
-fn serve(engine: &Engine, settings: &PoolSettings, previous: Option<&Served>) -> anyhow::Result<Served> {
-    let pool = Arc::new(Pool::new(settings.clone(), previous.map(|served| &*served.pool)));
+fn serve(
+    engine: &Engine,
+    settings: &PoolSettings,
+    previous: Option<&Served>,
+) -> anyhow::Result<Served> {
+    let pool = Arc::new(Pool::new(
+        settings.clone(),
+        previous.map(|served| &*served.pool),
+    ));
     let strategy = strategy(engine, &pool, previous.map(|served| &served.strategy))?;
     Ok(Served { pool, strategy })
 }
 
 /// The strategy in force if it is still the one that the pool asks for,
 /// otherwise a new one that has passed its rehearsal on this pool.
-fn strategy(engine: &Engine, pool: &Pool, previous: Option<&Arc<Strategy>>) -> anyhow::Result<Arc<Strategy>> {
+fn strategy(
+    engine: &Engine,
+    pool: &Pool,
+    previous: Option<&Arc<Strategy>>,
+) -> anyhow::Result<Arc<Strategy>> {
     let settings = &pool.settings.strategy;
-    let source = strategy::Source::read(settings).with_context(|| format!("pool {}", pool.settings.name))?;
+    let source =
+        strategy::Source::read(settings).with_context(|| format!("pool {}", pool.settings.name))?;
     if let Some(current) = previous.filter(|current| current.same_as(&source, settings)) {
         return Ok(Arc::clone(current));
     }
@@ -157,10 +170,13 @@ fn listen(
     workers: usize,
     previous: Option<&Generation>,
 ) -> anyhow::Result<Listening> {
-    let known = previous.into_iter().flat_map(|old| &old.listeners).find(|old| {
-        // With port 0 every listener has the same address: its name tells them apart.
-        old.bound.requested == settings.address && old.settings.name == settings.name
-    });
+    let known = previous
+        .into_iter()
+        .flat_map(|old| &old.listeners)
+        .find(|old| {
+            // With port 0 every listener has the same address: its name tells them apart.
+            old.bound.requested == settings.address && old.settings.name == settings.name
+        });
     let bound = match known {
         Some(listening) => Arc::clone(&listening.bound),
         None => Bound::new(settings.address, workers)

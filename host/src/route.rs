@@ -230,7 +230,9 @@ mod tests {
     fn by_the_rules(routes: &[RouteSettings], host: &str, path: &str) -> Option<usize> {
         let host_rank = |pattern: &HostPattern| match pattern {
             HostPattern::Any => Some(0),
-            HostPattern::Below(name) => host.ends_with(&format!(".{name}")).then_some(1 + name.len()),
+            HostPattern::Below(name) => host
+                .ends_with(&format!(".{name}"))
+                .then_some(1 + name.len()),
             HostPattern::Exact(name) => (host == name).then_some(usize::MAX),
         };
         let path_rank = |prefix: &str| {

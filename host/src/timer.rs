@@ -94,7 +94,12 @@ impl Alarm {
             // The sweeper leaves a due alarm without a waker: only then is the clock read.
             match &entry.waker {
                 Some(waker) if waker.will_wake(cx.waker()) => Poll::Pending,
-                _ if entry.deadline.is_some_and(|deadline| deadline <= Instant::now()) => Poll::Ready(()),
+                _ if entry
+                    .deadline
+                    .is_some_and(|deadline| deadline <= Instant::now()) =>
+                {
+                    Poll::Ready(())
+                }
                 _ => {
                     entry.waker = Some(cx.waker().clone());
                     Poll::Pending
@@ -208,7 +213,8 @@ mod tests {
     #[test]
     fn rings_after_the_limit_and_not_before() {
         let started = Instant::now();
-        let result = on_worker(Alarm::new().within(Duration::from_millis(30), std::future::pending::<()>()));
+        let result =
+            on_worker(Alarm::new().within(Duration::from_millis(30), std::future::pending::<()>()));
         assert!(result.is_none());
         assert!(started.elapsed() >= Duration::from_millis(30));
     }
@@ -217,7 +223,10 @@ mod tests {
     fn work_that_ends_in_time_gives_its_value_and_turns_the_alarm_off() {
         on_worker(async {
             let alarm = Alarm::new();
-            assert_eq!(alarm.within(Duration::from_secs(60), async { 7 }).await, Some(7));
+            assert_eq!(
+                alarm.within(Duration::from_secs(60), async { 7 }).await,
+                Some(7)
+            );
             let other = Alarm::new();
             let rang = other.within(Duration::from_millis(20), alarm.rings()).await;
             assert!(rang.is_none(), "an alarm that is off rang");

@@ -161,9 +161,9 @@ where
 
     /// Closes what has been idle for `keep_alive`, and what the backend closed.
     pub fn expire(&self, keep_alive: Duration) {
-        self.idle
-            .borrow_mut()
-            .retain(|idle| !idle.connection.sender.is_closed() && idle.since.elapsed() < keep_alive);
+        self.idle.borrow_mut().retain(|idle| {
+            !idle.connection.sender.is_closed() && idle.since.elapsed() < keep_alive
+        });
     }
 
     fn kept(&self, reuse: Reuse, keep_alive: Duration) -> Option<Connection<B>> {
@@ -180,8 +180,12 @@ where
     }
 
     async fn connect(&self, limits: &Limits, watch: &Watch) -> Result<Connection<B>, Cause> {
-        let opened = watch.within(limits.connect_timeout, open(&self.address)).await;
-        let stream = opened.ok_or(Cause::ConnectTimeout)?.map_err(connect_cause)?;
+        let opened = watch
+            .within(limits.connect_timeout, open(&self.address))
+            .await;
+        let stream = opened
+            .ok_or(Cause::ConnectTimeout)?
+            .map_err(connect_cause)?;
         let (sender, driver) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await

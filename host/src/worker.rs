@@ -166,7 +166,11 @@ async fn serve(seat: Seat) {
         access,
     } = seat;
     let upstreams = Upstreams::default();
-    let first = Adopted::new(Arc::clone(&generations.borrow_and_update()), None, &upstreams);
+    let first = Adopted::new(
+        Arc::clone(&generations.borrow_and_update()),
+        None,
+        &upstreams,
+    );
     let worker = Rc::new(Worker {
         index,
         started,

@@ -151,7 +151,11 @@ impl Client {
 
     /// The next response, or how it failed.
     pub async fn try_response(&mut self) -> io::Result<Response> {
-        let head = self.reader.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let head = self
+            .reader
+            .head()
+            .await?
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut body = Vec::new();
         let trailers = match body_of(&head) {
             None => Vec::new(),
@@ -161,13 +165,21 @@ impl Client {
                     .await?
             }
         };
-        Ok(Response { head, body, trailers })
+        Ok(Response {
+            head,
+            body,
+            trailers,
+        })
     }
 
     /// A response made of [`crate::pattern`]: its head, and the body's length
     /// or where it differs. Bounded by no time: it may be large.
     pub async fn pattern(&mut self) -> io::Result<(Head, Result<u64, String>)> {
-        let head = self.reader.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let head = self
+            .reader
+            .head()
+            .await?
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut check = Check::default();
         if let Some(framing) = body_of(&head) {
             self.reader.body(framing, |piece| check.add(piece)).await?;

@@ -137,7 +137,10 @@ impl Load {
         self.stop.send_replace(true);
         let mut done = self.done.clone();
         // The counter goes when its last connection ends.
-        let _ = within("the load to end", async { while done.changed().await.is_ok() {} }).await;
+        let _ = within("the load to end", async {
+            while done.changed().await.is_ok() {}
+        })
+        .await;
         self.report()
     }
 }
@@ -161,15 +164,19 @@ struct Work {
 }
 
 fn run(work: Work, connections: usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime can be made").block_on(async move {
-        let mut tasks = JoinSet::new();
-        for _ in 0..connections {
-            tasks.spawn(work.clone().connection());
-        }
-        drop(work);
-        while tasks.join_next().await.is_some() {}
-    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .expect("a runtime can be made")
+        .block_on(async move {
+            let mut tasks = JoinSet::new();
+            for _ in 0..connections {
+                tasks.spawn(work.clone().connection());
+            }
+            drop(work);
+            while tasks.join_next().await.is_some() {}
+        });
 }
 
 impl Work {

@@ -86,7 +86,10 @@ impl Folder {
 
     /// Starts the proxy and waits until it listens.
     pub async fn start(self) -> Proxy {
-        let running = Running::start(command(["run", &self.path("anubis.toml").to_string_lossy()]));
+        let running = Running::start(command([
+            "run",
+            &self.path("anubis.toml").to_string_lossy(),
+        ]));
         let address = running.address().await;
         Proxy {
             folder: self.0,
@@ -197,7 +200,9 @@ struct Progress {
 impl Running {
     /// Starts a program.
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().expect("the program is built and executable");
+        let mut child = command
+            .spawn()
+            .expect("the program is built and executable");
         let (progress, changed) = watch::channel(Progress::default());
         let progress = Arc::new(progress);
         let lines = Arc::<Mutex<Lines>>::default();
@@ -221,7 +226,9 @@ impl Running {
     pub async fn address(&self) -> SocketAddr {
         let line = self.log("listening").await;
         let address = line["address"].as_str().unwrap_or_default();
-        address.parse().unwrap_or_else(|_| panic!("no address in {line}"))
+        address
+            .parse()
+            .unwrap_or_else(|_| panic!("no address in {line}"))
     }
 
     /// Waits for the next log line whose message contains `text`; it and the
@@ -358,7 +365,11 @@ fn read_lines(
     });
 }
 
-fn read_text(mut stdout: ChildStdout, text: Arc<Mutex<String>>, progress: Arc<watch::Sender<Progress>>) {
+fn read_text(
+    mut stdout: ChildStdout,
+    text: Arc<Mutex<String>>,
+    progress: Arc<watch::Sender<Progress>>,
+) {
     std::thread::spawn(move || {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = stdout.read(&mut piece) {

@@ -45,7 +45,11 @@ impl Head {
     /// When the field occurs twice, which is what a test wants to know.
     pub fn one(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
-        assert!(values.len() < 2, "{name} occurs {} times in {self}", values.len());
+        assert!(
+            values.len() < 2,
+            "{name} occurs {} times in {self}",
+            values.len()
+        );
         values.first().copied()
     }
 
@@ -166,8 +170,8 @@ impl Reader {
     pub async fn chunk(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<Option<u64>> {
         let line = self.line().await?;
         let size = line.split(';').next().unwrap_or_default().trim();
-        let size =
-            u64::from_str_radix(size, 16).map_err(|_| io::Error::other(format!("chunk size {line:?}")))?;
+        let size = u64::from_str_radix(size, 16)
+            .map_err(|_| io::Error::other(format!("chunk size {line:?}")))?;
         if size == 0 {
             return Ok(None);
         }
@@ -219,7 +223,10 @@ impl Reader {
     }
 
     async fn line(&mut self) -> io::Result<String> {
-        let end = self.find(b"\r\n").await?.ok_or_else(|| cut("within a line"))?;
+        let end = self
+            .find(b"\r\n")
+            .await?
+            .ok_or_else(|| cut("within a line"))?;
         let line = self.buffer.split_to(end);
         self.buffer.advance(2);
         Ok(String::from_utf8_lossy(&line).into_owned())
@@ -227,7 +234,11 @@ impl Reader {
 
     async fn find(&mut self, end: &[u8]) -> io::Result<Option<usize>> {
         loop {
-            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
+            if let Some(at) = self
+                .buffer
+                .windows(end.len())
+                .position(|window| window == end)
+            {
                 return Ok(Some(at));
             }
             if self.fill().await? == 0 {
@@ -243,5 +254,8 @@ impl Reader {
 }
 
 fn cut(place: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("the peer closed {place}"))
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("the peer closed {place}"),
+    )
 }

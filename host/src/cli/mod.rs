@@ -9,7 +9,8 @@ pub fn main() -> ExitCode {
         .flatten_event(true)
         .with_writer(std::io::stderr)
         .init();
-    let path = std::path::PathBuf::from(std::env::args().nth(2).unwrap_or("anubis.toml".to_owned()));
+    let path =
+        std::path::PathBuf::from(std::env::args().nth(2).unwrap_or("anubis.toml".to_owned()));
     let settings = match crate::config::load(&path) {
         Ok(settings) => settings,
         Err(mistakes) => {

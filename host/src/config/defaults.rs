@@ -9,8 +9,8 @@ use http::uri::Authority;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    AccessLog, BackendSettings, HashKey, HostHeader, HostPattern, ListenerSettings, LogFormat, LogSettings,
-    OnFault, PoolSettings, RouteSettings, Settings, StrategySettings, StrategySource,
+    AccessLog, BackendSettings, HashKey, HostHeader, HostPattern, ListenerSettings, LogFormat,
+    LogSettings, OnFault, PoolSettings, RouteSettings, Settings, StrategySettings, StrategySource,
 };
 
 /// The strategy of a pool that names none.

@@ -111,7 +111,13 @@ fn in_table(table: &DeTable<'_>, span: &Range<usize>, depth: Depth, path: &mut V
     })
 }
 
-fn found(value: &DeValue<'_>, here: bool, span: &Range<usize>, depth: Depth, path: &mut Vec<Step>) -> bool {
+fn found(
+    value: &DeValue<'_>,
+    here: bool,
+    span: &Range<usize>,
+    depth: Depth,
+    path: &mut Vec<Step>,
+) -> bool {
     if here && depth == Depth::Outermost {
         return true;
     }

@@ -24,7 +24,12 @@ fn json(value: Value) -> Result<Json, String> {
             .ok_or_else(|| format!("{number} cannot be written as JSON"))?,
         Value::Boolean(truth) => Json::Bool(truth),
         Value::Datetime(time) => Json::String(time.to_string()),
-        Value::Array(elements) => Json::Array(elements.into_iter().map(json).collect::<Result<Vec<_>, _>>()?),
+        Value::Array(elements) => Json::Array(
+            elements
+                .into_iter()
+                .map(json)
+                .collect::<Result<Vec<_>, _>>()?,
+        ),
         Value::Table(table) => Json::Object(
             table
                 .into_iter()
@@ -45,8 +50,9 @@ mod tests {
 
     #[test]
     fn a_table_becomes_json() {
-        let given =
-            text("config = { tau = '10s', n = 3, f = 0.5, on = true, at = 2026-01-02, list = [1, 'b'] }");
+        let given = text(
+            "config = { tau = '10s', n = 3, f = 0.5, on = true, at = 2026-01-02, list = [1, 'b'] }",
+        );
         let expected = r#"{"at":"2026-01-02","f":0.5,"list":[1,"b"],"n":3,"on":true,"tau":"10s"}"#;
         assert_eq!(given.as_deref(), Ok(expected));
     }

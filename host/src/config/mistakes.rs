@@ -94,7 +94,9 @@ fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
         .map(|candidate| (strsim::jaro_winkler(&word, candidate), *candidate))
-        .filter(|(alike, candidate)| *alike > 0.85 || strsim::osa_distance(&word, candidate) <= slips)
+        .filter(|(alike, candidate)| {
+            *alike > 0.85 || strsim::osa_distance(&word, candidate) <= slips
+        })
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }

@@ -155,6 +155,9 @@ fn explain(error: &toml::de::Error) -> String {
             .replace("invalid type: sequence", "an array is wrong here")
             .replace("invalid type: map", "a table is wrong here")
             .replace("invalid type: ", "wrong type: ")
-            .replace("expected a sequence", "expected an array ([...] or [[...]])"),
+            .replace(
+                "expected a sequence",
+                "expected an array ([...] or [[...]])",
+            ),
     }
 }

@@ -18,8 +18,8 @@ use super::mistakes::suggestion;
 use super::read::Report;
 use super::values::{Text, Time, Whole};
 use super::{
-    AccessLog, BackendSettings, HashKey, HostPattern, ListenerSettings, LogFormat, LogSettings, OnFault,
-    PoolSettings, RouteSettings, Settings, StrategySettings, StrategySource,
+    AccessLog, BackendSettings, HashKey, HostPattern, ListenerSettings, LogFormat, LogSettings,
+    OnFault, PoolSettings, RouteSettings, Settings, StrategySettings, StrategySource,
 };
 
 type Pools = BTreeMap<Spanned<String>, file::Pool>;
@@ -59,20 +59,27 @@ fn log(written: &file::Log) -> LogSettings {
             file::LogLevel::Debug => LevelFilter::DEBUG,
             file::LogLevel::Trace => LevelFilter::TRACE,
         }),
-        format: written.format.map_or(default.format, |format| match format {
-            file::LogFormat::Auto => LogFormat::Auto,
-            file::LogFormat::Human => LogFormat::Human,
-            file::LogFormat::Json => LogFormat::Json,
-        }),
-        access: written.access.map_or(default.access, |access| match access {
-            file::AccessLog::Off => AccessLog::Off,
-            file::AccessLog::Common => AccessLog::Common,
-            file::AccessLog::Json => AccessLog::Json,
-        }),
+        format: written
+            .format
+            .map_or(default.format, |format| match format {
+                file::LogFormat::Auto => LogFormat::Auto,
+                file::LogFormat::Human => LogFormat::Human,
+                file::LogFormat::Json => LogFormat::Json,
+            }),
+        access: written
+            .access
+            .map_or(default.access, |access| match access {
+                file::AccessLog::Off => AccessLog::Off,
+                file::AccessLog::Common => AccessLog::Common,
+                file::AccessLog::Json => AccessLog::Json,
+            }),
     }
 }
 
-fn listeners(written: Vec<Spanned<file::Listener>>, report: &mut Report<'_>) -> Vec<ListenerSettings> {
+fn listeners(
+    written: Vec<Spanned<file::Listener>>,
+    report: &mut Report<'_>,
+) -> Vec<ListenerSettings> {
     if written.is_empty() {
         report.missing_at_top("listeners", "at least one [[listeners]] is needed");
     }
@@ -169,7 +176,11 @@ fn routes(
     routes
 }
 
-fn route(entry: Spanned<file::Route>, pools: &PoolNames, report: &mut Report<'_>) -> Option<RouteSettings> {
+fn route(
+    entry: Spanned<file::Route>,
+    pools: &PoolNames,
+    report: &mut Report<'_>,
+) -> Option<RouteSettings> {
     let span = entry.span();
     let entry = entry.into_inner();
     let Some(pool) = entry.pool else {
@@ -214,7 +225,11 @@ fn pools(written: Pools, folder: &Path, report: &mut Report<'_>) -> Vec<PoolSett
         .map(|(name, mut pool)| {
             let entries = std::mem::take(&mut pool.backends);
             if entries.is_empty() {
-                report.missing(&name.span(), "backends", "a pool needs at least one backend");
+                report.missing(
+                    &name.span(),
+                    "backends",
+                    "a pool needs at least one backend",
+                );
             }
             let backends = backends(entries, report);
             let strategy = strategy(&mut pool, folder, report);
@@ -236,13 +251,19 @@ fn pool(
     };
     pool.strategy = strategy;
     pool.zone = written.zone;
-    set(&mut pool.host_header, written.host_header.map(|host| host.0));
+    set(
+        &mut pool.host_header,
+        written.host_header.map(|host| host.0),
+    );
     set(
         &mut pool.tries,
         written.tries.map(count).and_then(NonZeroUsize::new),
     );
     set(&mut pool.connect_timeout, written.connect_timeout.map(time));
-    set(&mut pool.response_timeout, written.response_timeout.map(time));
+    set(
+        &mut pool.response_timeout,
+        written.response_timeout.map(time),
+    );
     set(&mut pool.idle_timeout, written.idle_timeout.map(time));
     set(&mut pool.keep_alive, written.keep_alive.map(time));
     set(
@@ -274,7 +295,10 @@ fn strategy(written: &mut file::Pool, folder: &Path, report: &mut Report<'_>) ->
         }
     }
     set(&mut strategy.deadline, written.deadline.take().map(time));
-    set(&mut strategy.memory, written.memory.take().map(|size| size.0.0));
+    set(
+        &mut strategy.memory,
+        written.memory.take().map(|size| size.0.0),
+    );
     set(
         &mut strategy.plan_interval,
         written.plan_interval.take().map(time),

@@ -45,7 +45,10 @@ fn everything_that_can_be_written_is_read() {
     let settings = settings(include_str!("tests/everything.toml"));
     assert_eq!(settings.workers.get(), 2);
     assert_eq!(settings.shutdown_grace, Duration::from_secs(31));
-    assert_eq!(settings.log.level, tracing::level_filters::LevelFilter::DEBUG);
+    assert_eq!(
+        settings.log.level,
+        tracing::level_filters::LevelFilter::DEBUG
+    );
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.log.access, AccessLog::Common);
 
@@ -134,22 +137,31 @@ fn every_syntax_error_is_told_with_its_place() {
 #[test]
 fn an_empty_file_lacks_listeners_and_pools() {
     let told = mistakes("");
-    assert!(told.contains("anubis.toml: listeners: at least one"), "{told}");
+    assert!(
+        told.contains("anubis.toml: listeners: at least one"),
+        "{told}"
+    );
     assert!(told.contains("anubis.toml: pools: at least one"), "{told}");
 }
 
 #[test]
 fn more_pools_need_routes() {
-    let told = mistakes(&format!("{SMALLEST}\n[[pools.api.backends]]\naddress = 'a:1'"));
+    let told = mistakes(&format!(
+        "{SMALLEST}\n[[pools.api.backends]]\naddress = 'a:1'"
+    ));
     assert!(told.contains("routes: with more than one pool"), "{told}");
 }
 
 #[test]
 fn a_pool_without_route_is_a_warning() {
-    let text = format!("{SMALLEST}\n[[pools.api.backends]]\naddress = 'a:1'\n[[routes]]\npool = 'web'\n");
+    let text =
+        format!("{SMALLEST}\n[[pools.api.backends]]\naddress = 'a:1'\n[[routes]]\npool = 'web'\n");
     let warnings = settings(&text).warnings;
     let told: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(told, ["anubis.toml:8:9: pools.api: no route leads to this pool"]);
+    assert_eq!(
+        told,
+        ["anubis.toml:8:9: pools.api: no route leads to this pool"]
+    );
 }
 
 #[test]

@@ -147,7 +147,8 @@ impl FromText for Size {
 }
 
 impl FromText for SocketAddr {
-    const EXPECTED: &'static str = "an IP address and a port such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+    const EXPECTED: &'static str =
+        "an IP address and a port such as \"127.0.0.1:8080\" or \"[::]:8080\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
@@ -156,7 +157,8 @@ impl FromText for SocketAddr {
 }
 
 impl FromText for IpNet {
-    const EXPECTED: &'static str = "a network such as \"10.0.0.0/8\" or an address such as \"10.0.0.1\"";
+    const EXPECTED: &'static str =
+        "a network such as \"10.0.0.0/8\" or an address such as \"10.0.0.1\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
@@ -167,7 +169,8 @@ impl FromText for IpNet {
 
 /// Where a backend listens: a host and a port (80 when none is written).
 impl FromText for Authority {
-    const EXPECTED: &'static str = "a backend's address such as \"http://127.0.0.1:9001\" or \"app:8080\"";
+    const EXPECTED: &'static str =
+        "a backend's address such as \"http://127.0.0.1:9001\" or \"app:8080\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.starts_with("https://") {
@@ -243,12 +246,15 @@ impl FromText for PathPrefix {
             ));
         }
         let trimmed = text.trim_end_matches('/');
-        Ok(Self(if trimmed.is_empty() { "/" } else { trimmed }.to_owned()))
+        Ok(Self(
+            if trimmed.is_empty() { "/" } else { trimmed }.to_owned(),
+        ))
     }
 }
 
 impl FromText for StrategySource {
-    const EXPECTED: &'static str = "the name of a shipped strategy, the path of a .wasm, or \"fallback\"";
+    const EXPECTED: &'static str =
+        "the name of a shipped strategy, the path of a .wasm, or \"fallback\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.contains('/') || text.ends_with(".wasm") {

@@ -12,7 +12,9 @@ use wasmtime::component::{ComponentNamedList, Linker};
 
 use crate::pool::Row;
 
-use super::bindings::{GuestOutcome, GuestRouting, IMPORTS, PACKAGE, PickResult, Request, interface};
+use super::bindings::{
+    GuestOutcome, GuestRouting, IMPORTS, PACKAGE, PickResult, Request, interface,
+};
 use super::engine::Engine;
 use super::instance::Guest;
 
@@ -195,9 +197,14 @@ fn checked_imports(engine: &Engine, component: &Component) -> Result<Vec<String>
 }
 
 fn allowed_import(name: &str) -> Result<&str> {
-    ensure!(!name.starts_with("wasi:"), "it imports {name}; {WITHOUT_WASI}");
+    ensure!(
+        !name.starts_with("wasi:"),
+        "it imports {name}; {WITHOUT_WASI}"
+    );
     let (path, version) = name.split_once('@').unwrap_or((name, ""));
-    let interface = path.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/'));
+    let interface = path
+        .strip_prefix(PACKAGE)
+        .and_then(|rest| rest.strip_prefix('/'));
     let Some(interface) = interface.filter(|name| IMPORTS.contains(name)) else {
         bail!(
             "it imports {name}, which does not exist here: a plugin may import only {}",
@@ -251,7 +258,11 @@ struct Probe<'a>(&'a InstancePre<Guest>);
 impl Probe<'_> {
     /// `None` when the interface is not exported; an error when it is, but not
     /// as the contract says.
-    fn func<Params, Return>(&self, interface_name: &str, name: &str) -> Result<Option<ComponentExportIndex>>
+    fn func<Params, Return>(
+        &self,
+        interface_name: &str,
+        name: &str,
+    ) -> Result<Option<ComponentExportIndex>>
     where
         Params: ComponentNamedList + Lower,
         Return: ComponentNamedList + Lift,
@@ -268,7 +279,9 @@ impl Probe<'_> {
             bail!("`{name}` of its export {interface} is not a function");
         };
         func.typecheck::<Params, Return>(&self.0.instance_type())
-            .map_err(|error| anyhow!("`{name}` of its export {interface} has another type: {error:#}"))?;
+            .map_err(|error| {
+                anyhow!("`{name}` of its export {interface} has another type: {error:#}")
+            })?;
         Ok(Some(index))
     }
 

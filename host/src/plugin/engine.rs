@@ -43,15 +43,16 @@ impl Engine {
     /// # Errors
     /// When this machine cannot run compiled code or a thread cannot start.
     pub fn new() -> Result<Self> {
-        let wasmtime =
-            wasmtime::Engine::new(&config()).map_err(|error| anyhow!("plugin engine: {error:#}"))?;
+        let wasmtime = wasmtime::Engine::new(&config())
+            .map_err(|error| anyhow!("plugin engine: {error:#}"))?;
         // A dependency could switch the feature back on, and every call would
         // silently become 2.7 times dearer.
         assert!(
             !wasmtime.get_concurrency_support(),
             "component concurrency must stay off"
         );
-        let linker = imports::linker(&wasmtime).map_err(|error| anyhow!("plugin imports: {error:#}"))?;
+        let linker =
+            imports::linker(&wasmtime).map_err(|error| anyhow!("plugin imports: {error:#}"))?;
         let ticker = Arc::new(Ticker::start(wasmtime.weak())?);
         let disposal = Disposal::start()?;
         Ok(Self {
@@ -69,7 +70,11 @@ impl Engine {
     /// The `shared` counters of `owner`'s plugins: the same ones for as long as
     /// anybody holds them, so that they outlive a swap.
     pub fn shared_slots(&self, owner: &str) -> Arc<SharedSlots> {
-        let mut all = self.parts.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self
+            .parts
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, slots| slots.strong_count() > 0);
         if let Some(slots) = all.get(owner).and_then(Weak::upgrade) {
             return slots;

@@ -271,7 +271,12 @@ fn new_store(plugin: &Plugin, settings: &InstanceSettings, members: MembersHandl
     store
 }
 
-fn start(store: &mut Store<Guest>, setup: Budget, plugin: &Plugin, config: &str) -> Result<Functions, Fault> {
+fn start(
+    store: &mut Store<Guest>,
+    setup: Budget,
+    plugin: &Plugin,
+    config: &str,
+) -> Result<Functions, Fault> {
     let instance = guarded(store, setup, |store| plugin.component().instantiate(store))?;
     let functions = guarded(store, setup, |mut store| {
         Functions::find(&mut store, &instance, plugin.exports())
@@ -301,7 +306,9 @@ impl Functions {
             Decider::Planner(plan) => DeciderFunc::Plan(func(store, instance, plan)?),
         };
         let mut optional = |export: Option<&ComponentExportIndex>| {
-            export.map(|export| func(store, instance, export)).transpose()
+            export
+                .map(|export| func(store, instance, export))
+                .transpose()
         };
         let state = exports.state.as_ref();
         Ok(Self {

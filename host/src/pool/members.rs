@@ -160,7 +160,8 @@ impl strategy::Members for Membership {
     }
 
     fn zone(&self, id: u32) -> Option<&str> {
-        self.get(id).and_then(|member| member.settings.zone.as_deref())
+        self.get(id)
+            .and_then(|member| member.settings.zone.as_deref())
     }
 
     fn label(&self, id: u32, key: &str) -> Option<&str> {

@@ -38,7 +38,10 @@ impl Pool {
     /// ids, load, latency and the sequence.
     pub fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
         Pool {
-            members: Arc::new(Membership::new(&settings, previous.map(|pool| &*pool.members))),
+            members: Arc::new(Membership::new(
+                &settings,
+                previous.map(|pool| &*pool.members),
+            )),
             sequence: previous
                 .map(|pool| Arc::clone(&pool.sequence))
                 .unwrap_or_default(),

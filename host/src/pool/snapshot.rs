@@ -41,7 +41,11 @@ impl Snapshot {
             index: Vec::new(),
             uncapped: rows.iter().all(|row| row.capacity == 0),
             filtered: false,
-            cells: members.list.iter().map(|member| member.cell.clone()).collect(),
+            cells: members
+                .list
+                .iter()
+                .map(|member| member.cell.clone())
+                .collect(),
             members,
             rows,
         }
@@ -58,7 +62,12 @@ impl Snapshot {
         let tick = now_us >> DECAY_SHIFT;
         let decay = tick != std::mem::replace(&mut self.decay_tick, tick);
         let mut any_full = false;
-        for ((row, seen), live) in self.rows.iter_mut().zip(&mut self.sampled_at).zip(&self.cells) {
+        for ((row, seen), live) in self
+            .rows
+            .iter_mut()
+            .zip(&mut self.sampled_at)
+            .zip(&self.cells)
+        {
             row.in_flight = live.in_flight();
             any_full |= row.is_full();
             let sampled_at = live.sampled_at();
@@ -76,7 +85,11 @@ impl Snapshot {
 
     /// The eligible and untried backends, as of the last refresh. May be empty.
     pub fn rows(&self) -> &[Row] {
-        if self.filtered { &self.some } else { &self.rows }
+        if self.filtered {
+            &self.some
+        } else {
+            &self.rows
+        }
     }
 
     /// Every member's row, eligible or not.
@@ -146,7 +159,8 @@ mod tests {
         let text = format!(
             "[[listeners]]\naddress = \"127.0.0.1:0\"\n[pools.p]\nstrategy = \"fallback\"\nbackends = [{toml_backends}]\n"
         );
-        let settings = crate::config::parse(&text, std::path::Path::new("test.toml")).expect("test settings");
+        let settings =
+            crate::config::parse(&text, std::path::Path::new("test.toml")).expect("test settings");
         Arc::new(Membership::new(&settings.pools[0], None))
     }
 

@@ -35,7 +35,12 @@ enum End {
 
 impl Attempt {
     /// Begins the attempt that `picked` decided on.
-    pub fn begin(worker: &Rc<Worker>, pool: &Rc<LocalPool>, picked: Picked, number: u32) -> Attempt {
+    pub fn begin(
+        worker: &Rc<Worker>,
+        pool: &Rc<LocalPool>,
+        picked: Picked,
+        number: u32,
+    ) -> Attempt {
         Attempt {
             worker: Rc::clone(worker),
             pool: Rc::clone(pool),
@@ -114,7 +119,9 @@ impl Attempt {
     }
 
     fn outcome(&self, now_us: u64) -> Outcome {
-        let latency_us = self.latency_us.unwrap_or(now_us.saturating_sub(self.started_us));
+        let latency_us = self
+            .latency_us
+            .unwrap_or(now_us.saturating_sub(self.started_us));
         Outcome {
             tag: self.picked.tag,
             id: self.picked.id,

@@ -115,7 +115,10 @@ impl Body for RequestBody {
 /// What the client gets.
 pub enum ResponseBody {
     /// A backend's body; dropping it unread ends the attempt as well.
-    Upstream { incoming: Incoming, exchange: Exchange },
+    Upstream {
+        incoming: Incoming,
+        exchange: Exchange,
+    },
     /// The proxy's own words.
     Text(Option<Bytes>),
 }
@@ -158,7 +161,9 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ResponseBody::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            ResponseBody::Text(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64)
+            }
             ResponseBody::Upstream { incoming, .. } => incoming.size_hint(),
         }
     }

@@ -109,9 +109,10 @@ impl Cause {
         match self {
             Cause::Connect(_) | Cause::ConnectTimeout | Cause::Closed(_) => Retry::Elsewhere,
             Cause::StaleConnection => Retry::FreshConnection,
-            Cause::Local(_) | Cause::ResponseTimeout | Cause::Protocol(_) | Cause::RequestBody(_) => {
-                Retry::Never
-            }
+            Cause::Local(_)
+            | Cause::ResponseTimeout
+            | Cause::Protocol(_)
+            | Cause::RequestBody(_) => Retry::Never,
         }
     }
 
@@ -121,7 +122,9 @@ impl Cause {
             Cause::Connect(_) | Cause::Closed(_) | Cause::StaleConnection | Cause::Protocol(_) => {
                 Refusal::new(StatusCode::BAD_GATEWAY)
             }
-            Cause::ConnectTimeout | Cause::ResponseTimeout => Refusal::new(StatusCode::GATEWAY_TIMEOUT),
+            Cause::ConnectTimeout | Cause::ResponseTimeout => {
+                Refusal::new(StatusCode::GATEWAY_TIMEOUT)
+            }
             Cause::Local(_) => Refusal::unavailable(),
             Cause::RequestBody(_) => Refusal::bad_request(),
         }

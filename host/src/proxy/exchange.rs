@@ -60,11 +60,14 @@ impl Exchange {
 
     /// The response was read to its end.
     pub fn complete(&mut self) {
-        let Some(mut open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
         open.attempt.complete();
         // A connection that still carries the request's body cannot carry the next request.
         if open.upload.is_complete() {
-            open.pool.keep(open.attempt.picked().member, open.connection);
+            open.pool
+                .keep(open.attempt.picked().member, open.connection);
         }
         self.client.watch.idle();
     }

@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -187,7 +187,11 @@ fn forwarded_element(address: IpAddr, host: &str) -> String {
 /// One field line that holds all earlier elements and then `element`.
 fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &HeaderValue) {
     let mut list: Vec<u8> = Vec::new();
-    for earlier in headers.get_all(&name).iter().filter(|value| !value.is_empty()) {
+    for earlier in headers
+        .get_all(&name)
+        .iter()
+        .filter(|value| !value.is_empty())
+    {
         list.extend_from_slice(earlier.as_bytes());
         list.extend_from_slice(b", ");
     }
@@ -298,7 +302,10 @@ mod tests {
                 ("upgrade", protocol),
             ]))
         };
-        assert_eq!(asks("websocket"), Some(HeaderValue::from_static("websocket")));
+        assert_eq!(
+            asks("websocket"),
+            Some(HeaderValue::from_static("websocket"))
+        );
         assert_eq!(asks("h2c"), None);
         assert_eq!(asks("HTTP/2.0"), None);
         assert_eq!(upgrade_wanted(&headers(&[("upgrade", "websocket")])), None);

@@ -67,7 +67,12 @@ mod tests {
             uri: Uri::from_static(uri),
             headers: headers
                 .iter()
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .map(|(name, value)| {
+                    (
+                        HeaderName::from_static(name),
+                        HeaderValue::from_static(value),
+                    )
+                })
                 .collect(),
             client: Some([127, 0, 0, 1].into()),
             ..Inbound::default()

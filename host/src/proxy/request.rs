@@ -149,7 +149,8 @@ fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
         .path_and_query()
         .cloned()
         .unwrap_or(PathAndQuery::from_static("/"));
-    let authority = HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad_request())?;
+    let authority =
+        HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad_request())?;
     Ok(Target {
         path: Uri::from(path),
         authority: Some(authority),

@@ -62,8 +62,11 @@ impl Watcher {
         let watched = Arc::clone(&names);
         let notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
-            let names = watched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if completes_a_change(event.kind) && event.paths.iter().any(|path| names.contains(path)) {
+            let names = watched
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            if completes_a_change(event.kind) && event.paths.iter().any(|path| names.contains(path))
+            {
                 // Nobody listens any more: the process is ending.
                 let _ = wishes.send(Wish::Changed);
             }
@@ -108,7 +111,9 @@ fn places(file: &Path) -> Vec<PathBuf> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    let folder = folder
+        .canonicalize()
+        .unwrap_or_else(|_| folder.to_path_buf());
     let Some(name) = file.file_name() else {
         return Vec::new();
     };

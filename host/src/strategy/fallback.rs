@@ -17,7 +17,11 @@ pub(super) fn pick<C: Candidates + ?Sized>(candidates: &C, request: &PickRequest
     let (second, second_weight) = tier.draw(candidates, spread(request.random, 2), skip)?;
     let first_load = u64::from(candidates.in_flight(first)) * second_weight;
     let second_load = u64::from(candidates.in_flight(second)) * first_weight;
-    Some(if first_load <= second_load { first } else { second })
+    Some(if first_load <= second_load {
+        first
+    } else {
+        second
+    })
 }
 
 /// The candidates of the best priority that is present.

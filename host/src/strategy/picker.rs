@@ -25,7 +25,11 @@ impl Picker {
     /// Starts `strategy` on this worker. The plugin's state goes over from
     /// `previous` when both keep one; if that fails, the new one starts cold.
     /// If it cannot start at all the fallback serves until it can.
-    pub fn new(strategy: Arc<Strategy>, members: MembersHandle, previous: Option<&mut Self>) -> Self {
+    pub fn new(
+        strategy: Arc<Strategy>,
+        members: MembersHandle,
+        previous: Option<&mut Self>,
+    ) -> Self {
         let counters = strategy.open_counters();
         let previous = previous.and_then(|picker| picker.seat.take());
         let seat = strategy
@@ -77,7 +81,11 @@ impl Picker {
     /// names are looked at. Strategies that are no planners answer from the
     /// fallback, so ask [`Strategy::is_planner`] first.
     #[inline]
-    pub fn look_up<C: Candidates + ?Sized>(&mut self, candidates: &C, request: &PickRequest) -> Decision {
+    pub fn look_up<C: Candidates + ?Sized>(
+        &mut self,
+        candidates: &C,
+        request: &PickRequest,
+    ) -> Decision {
         self.counters.picks.add(1);
         if candidates.is_empty() {
             return decision(Pick::Wait, false);
@@ -141,7 +149,11 @@ impl Picker {
         }
     }
 
-    fn by_fallback<C: Candidates + ?Sized>(&self, candidates: &C, request: &PickRequest) -> Decision {
+    fn by_fallback<C: Candidates + ?Sized>(
+        &self,
+        candidates: &C,
+        request: &PickRequest,
+    ) -> Decision {
         self.counters.fallbacks.add(1);
         decision(native(candidates, request), true)
     }

@@ -72,7 +72,9 @@ impl Plan {
             Lookup::Weights(alias) => self.one_draw(alias, candidates, request),
             Lookup::TwoChoices(alias) => self.two_draws(alias, candidates, request),
             Lookup::Table(entries) => self.entry(entries, candidates, request.key),
-            Lookup::Order(order) => order.iter().find_map(|&planned| self.place(planned, candidates)),
+            Lookup::Order(order) => order
+                .iter()
+                .find_map(|&planned| self.place(planned, candidates)),
         }
     }
 
@@ -111,7 +113,12 @@ impl Plan {
         first.map(|(place, _)| place)
     }
 
-    fn entry<C: Candidates + ?Sized>(&self, entries: &[u32], candidates: &C, key: u64) -> Option<usize> {
+    fn entry<C: Candidates + ?Sized>(
+        &self,
+        entries: &[u32],
+        candidates: &C,
+        key: u64,
+    ) -> Option<usize> {
         let length = entries.len() as u64;
         let start = key % length;
         (0..ATTEMPTS.min(length)).find_map(|step| {
@@ -135,7 +142,12 @@ impl Plan {
     }
 
     #[cold]
-    fn search<C: Candidates + ?Sized>(&self, planned: usize, id: u32, candidates: &C) -> Option<usize> {
+    fn search<C: Candidates + ?Sized>(
+        &self,
+        planned: usize,
+        id: u32,
+        candidates: &C,
+    ) -> Option<usize> {
         let missing = self.ids.len().saturating_sub(candidates.len());
         let end = candidates.len().min(planned + 1);
         let start = planned.saturating_sub(missing).min(end);
@@ -152,7 +164,9 @@ fn indices(entries: Vec<u32>, backends: usize) -> Result<Vec<u32>, Fault> {
         return Err(unusable("the plan is empty"));
     }
     match entries.iter().find(|&&entry| entry as usize >= backends) {
-        Some(entry) => Err(unusable(format!("the plan names backend {entry} of {backends}"))),
+        Some(entry) => Err(unusable(format!(
+            "the plan names backend {entry} of {backends}"
+        ))),
         None => Ok(entries),
     }
 }
@@ -209,7 +223,11 @@ impl Alias {
         let weight = |planned: u32| u64::from(self.weights[planned as usize]);
         let first_load = u64::from(candidates.in_flight(first)) * weight(second_planned);
         let second_load = u64::from(candidates.in_flight(second)) * weight(first_planned);
-        if first_load <= second_load { first } else { second }
+        if first_load <= second_load {
+            first
+        } else {
+            second
+        }
     }
 }
 

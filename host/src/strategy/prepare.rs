@@ -48,7 +48,8 @@ impl Source {
             StrategySource::Fallback => ("fallback".to_owned(), None),
             StrategySource::Shipped(name) => (name.clone(), Some(Cow::Borrowed(shipped(name)?))),
             StrategySource::File(path) => {
-                let bytes = read_file(path).with_context(|| format!("plugin {}", path.display()))?;
+                let bytes =
+                    read_file(path).with_context(|| format!("plugin {}", path.display()))?;
                 (path.display().to_string(), Some(Cow::Owned(bytes)))
             }
         };
@@ -67,7 +68,11 @@ impl Strategy {
     ///
     /// # Errors
     /// As [`Source::read`] and [`Strategy::compile`].
-    pub fn prepare(engine: &plugin::Engine, pool: &str, settings: &StrategySettings) -> Result<Arc<Self>> {
+    pub fn prepare(
+        engine: &plugin::Engine,
+        pool: &str,
+        settings: &StrategySettings,
+    ) -> Result<Arc<Self>> {
         let source = Source::read(settings).with_context(|| format!("pool {pool}"))?;
         Self::compile(engine, pool, source, settings)
     }

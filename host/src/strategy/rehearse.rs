@@ -169,7 +169,11 @@ fn outcome(row: &Row, tag: u64, random: u64) -> Outcome {
         id: row.id,
         latency_us: row.latency_us,
         status: if failed { 0 } else { 200 },
-        failure: if failed { Failure::Connect } else { Failure::None },
+        failure: if failed {
+            Failure::Connect
+        } else {
+            Failure::None
+        },
         attempt: 0,
     }
 }

@@ -136,7 +136,12 @@ impl Seat {
 
     /// Asks the plugin.
     #[inline]
-    pub(super) fn pick(&mut self, rows: &[Row], request: &PickRequest, inbound: &mut Inbound) -> Answered {
+    pub(super) fn pick(
+        &mut self,
+        rows: &[Row],
+        request: &PickRequest,
+        inbound: &mut Inbound,
+    ) -> Answered {
         if self.instance.is_none() && !self.replace(request.now_us, request.random) {
             return Answered::Fault;
         }
@@ -245,7 +250,9 @@ impl Seat {
     fn recycle_if_large(&mut self, now_us: u64) {
         let large = self.settings.memory / 8 * 7;
         let is_large = |instance: &Instance| instance.memory_high_water() > large;
-        if !self.instance.as_ref().is_some_and(is_large) || self.recovery.age(now_us) < RECYCLE_AFTER {
+        if !self.instance.as_ref().is_some_and(is_large)
+            || self.recovery.age(now_us) < RECYCLE_AFTER
+        {
             return;
         }
         let saved = self.save();

@@ -103,7 +103,11 @@ impl Adopted {
 }
 
 impl LocalPool {
-    fn new(served: Served, previous: Option<&LocalPool>, upstreams: &Upstreams<RequestBody>) -> LocalPool {
+    fn new(
+        served: Served,
+        previous: Option<&LocalPool>,
+        upstreams: &Upstreams<RequestBody>,
+    ) -> LocalPool {
         let members: MembersHandle = served.pool.members.clone();
         let picker = match previous {
             Some(old) if Arc::ptr_eq(&old.served.strategy, &served.strategy) => {
@@ -159,7 +163,8 @@ impl LocalPool {
         let at_us = worker.now_us();
         let mut snapshot = self.snapshot.borrow_mut();
         // A plan names whom it wants: with 10,000 backends nobody else is looked at.
-        let by_plan = self.served.strategy.is_planner() && snapshot.is_uncapped() && tried.is_empty();
+        let by_plan =
+            self.served.strategy.is_planner() && snapshot.is_uncapped() && tried.is_empty();
         if !by_plan {
             snapshot.refresh(at_us, tried);
             if snapshot.rows().is_empty() {
@@ -179,7 +184,13 @@ impl LocalPool {
             true => picker.look_up(&*snapshot, &request),
             false => picker.pick(snapshot.rows(), &request, head),
         };
-        let member_of = |index| if by_plan { index } else { snapshot.member_of(index) };
+        let member_of = |index| {
+            if by_plan {
+                index
+            } else {
+                snapshot.member_of(index)
+            }
+        };
         match decision.pick {
             Pick::Backend(index) => Choice::Backend(Picked {
                 member: member_of(index),
@@ -212,7 +223,9 @@ impl LocalPool {
     pub fn host_header(&self, member: usize) -> Option<HeaderValue> {
         match &self.settings().host_header {
             HostHeader::Keep => None,
-            HostHeader::Backend => HeaderValue::from_str(&self.pool().members.list[member].address).ok(),
+            HostHeader::Backend => {
+                HeaderValue::from_str(&self.pool().members.list[member].address).ok()
+            }
             HostHeader::Fixed(value) => Some(value.clone()),
         }
     }

@@ -48,7 +48,9 @@ impl Strategy for LeastTime {
             }
         }
         if ties {
-            index = rotation::share(request.sequence, backends, |backend| cost.of(backend) == best);
+            index = rotation::share(request.sequence, backends, |backend| {
+                cost.of(backend) == best
+            });
         }
         Ok(index)
     }

@@ -35,7 +35,10 @@ pub fn distinct<const N: usize>(backends: &[Backend], random: &mut Random) -> [O
 
 /// The sum of all weights.
 pub fn total_weight(backends: &[Backend]) -> u64 {
-    backends.iter().map(|backend| u64::from(backend.weight)).sum()
+    backends
+        .iter()
+        .map(|backend| u64::from(backend.weight))
+        .sum()
 }
 
 /// The backend whose stretch of weights holds `point`, when those in `skip`

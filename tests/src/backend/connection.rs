@@ -180,7 +180,8 @@ impl Connection {
         while sent < length {
             let piece = pattern::slice(sent, length - sent);
             if chunked {
-                self.write(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
+                self.write(format!("{:x}\r\n", piece.len()).as_bytes())
+                    .await?;
             }
             self.write(piece).await?;
             if chunked {
@@ -232,7 +233,9 @@ impl Connection {
             let mut piece = Vec::new();
             let step = length.min(64 * 1024);
             self.reader
-                .body(Framing::Length(step), |bytes| piece.extend_from_slice(bytes))
+                .body(Framing::Length(step), |bytes| {
+                    piece.extend_from_slice(bytes)
+                })
                 .await?;
             self.write_chunk(&piece).await?;
             length -= step;

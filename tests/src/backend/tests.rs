@@ -13,7 +13,11 @@ async fn answers_with_its_name_and_records_the_request() {
     assert_eq!(client.response().await.text(), "a");
     let request = backend.request().await;
     assert_eq!(
-        (request.method.as_str(), request.target.as_str(), &*request.body),
+        (
+            request.method.as_str(),
+            request.target.as_str(),
+            &*request.body
+        ),
         ("POST", "/x", &b"hi"[..])
     );
     assert_eq!(request.head.one("host"), Some("h"));
