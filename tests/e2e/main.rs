@@ -1,2 +1,25 @@
-//! Everything below runs the real process over real sockets.
-fn main() {}
+//! Real processes, real sockets: what an operator and a client see of anubis.
+//!
+//! One module a story. A test starts the backends and the proxy it needs and
+//! ends them when it returns; everything runs in parallel on ports that the
+//! system chooses, and waits for events, never for time to pass.
+
+mod balance;
+mod cli;
+mod faults;
+mod forwarding;
+mod lifecycle;
+mod log;
+mod plugins;
+mod retry;
+mod routes;
+mod smuggling;
+mod streaming;
+mod swap;
+mod timeouts;
+mod upgrade;
+
+/// What the proxy logs when a new generation is in force.
+const RELOADED: &str = "reloaded";
+/// What it logs when the old generation stays because the new one is wrong.
+const REFUSED: &str = "reload refused";

@@ -106,6 +106,11 @@ impl Answer {
         self.then(Step::Gate(gate.clone()))
     }
 
+    /// Then waits so long.
+    pub fn then_after(self, delay: Duration) -> Self {
+        self.then(Step::Wait(delay))
+    }
+
     /// Then neither writes nor closes.
     pub fn then_silence(self) -> Self {
         self.then(Step::Silence)

@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::within;
@@ -136,6 +137,7 @@ pub struct Backend {
 enum Order {
     Listen(bool, oneshot::Sender<()>),
     HangUp(oneshot::Sender<()>),
+    Fill(oneshot::Sender<()>),
 }
 
 impl Backend {
@@ -158,6 +160,14 @@ impl Backend {
     pub async fn refusing(name: &str) -> Self {
         let backend = Self::named(name).start();
         backend.stop().await;
+        backend
+    }
+
+    /// One that takes no connection and refuses none: its queue is full, so the
+    /// kernel drops whoever wants to join it.
+    pub async fn blackhole(name: &str) -> Self {
+        let backend = Self::named(name).start();
+        backend.order(Order::Fill).await;
         backend
     }
 
@@ -308,6 +318,10 @@ async fn serve(
                     port = port.turn(open, address);
                     let _ = done.send(());
                 }
+                Some(Order::Fill(done)) => {
+                    port = port.fill(address).await;
+                    let _ = done.send(());
+                }
                 Some(Order::HangUp(done)) => {
                     connections.shutdown().await;
                     let _ = done.send(());
@@ -321,9 +335,11 @@ async fn serve(
     }
 }
 
+#[expect(dead_code, reason = "sockets are kept for the port they hold, the queue they fill")]
 enum Port {
     Open(TcpListener),
-    Held(#[expect(dead_code, reason = "kept for the port it holds")] TcpSocket),
+    Held(TcpSocket),
+    Full(TcpListener, Vec<TcpStream>),
 }
 
 impl Port {
@@ -337,14 +353,25 @@ impl Port {
         }
     }
 
-    async fn accept(&self) -> tokio::net::TcpStream {
+    async fn fill(self, address: SocketAddr) -> Self {
+        drop(self);
+        let socket = held(Some(address)).expect("the port was ours a moment ago");
+        let listener = socket.listen(0).expect("the port is ours");
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) = timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+            waiting.push(stream);
+        }
+        Self::Full(listener, waiting)
+    }
+
+    async fn accept(&self) -> TcpStream {
         match self {
             Self::Open(listener) => loop {
                 if let Ok((stream, _)) = listener.accept().await {
                     return stream;
                 }
             },
-            Self::Held(_) => std::future::pending().await,
+            Self::Held(_) | Self::Full(..) => std::future::pending().await,
         }
     }
 }

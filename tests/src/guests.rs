@@ -1,5 +1,4 @@
-//! The misbehaving plugins under `tests/guests`, compiled from text: no
-//! toolchain needed.
+//! Plugins as text: no toolchain needed.
 
 use std::path::Path;
 
@@ -13,4 +12,78 @@ pub fn wasm(name: &str) -> Vec<u8> {
         .join(name)
         .with_extension("wat");
     wat::parse_file(&path).unwrap_or_else(|error| panic!("guest {name}: {error}"))
+}
+
+/// A strategy that always answers with this index.
+pub fn always(index: u32) -> Vec<u8> {
+    strategy(&format!("(i32.const {index})"))
+}
+
+/// A strategy that passes its rehearsal with index 0 and runs `body` when a
+/// request is real: a rehearsal's clock ticks with its sequence.
+pub fn live(body: &str) -> Vec<u8> {
+    strategy(&format!(
+        "(if (result i32) (i64.eq (local.get $now) (i64.mul (local.get $sequence) (i64.const 1000)))
+           (then (i32.const 0)) (else {body}))"
+    ))
+}
+
+/// A strategy of the world `simple` whose `pick` answers with the index that
+/// `body`, WebAssembly text, leaves. It can read `$random`, `$sequence`,
+/// `$now` (microseconds), `$backends` (the list's address) and `$count`.
+///
+/// # Panics
+/// When `body` is not WebAssembly text.
+pub fn strategy(body: &str) -> Vec<u8> {
+    wat::parse_str(COMPONENT.replace("BODY", body)).unwrap_or_else(|error| panic!("guest: {error}"))
+}
+
+const COMPONENT: &str = r#"
+(component
+  (core module $code
+    (memory (export "memory") 16)
+    ;; Nothing outlives a call, so every list lies at the same place.
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (i32.const 1024))
+    (func $pick (export "pick")
+      (param $key i64) (param $random i64) (param $sequence i64) (param $now i64)
+      (param $generation i32) (param $attempt i32) (param $backends i32) (param $count i32)
+      (result i32)
+      ;; result<u32, refusal> at address 16: the tag of ok, then the index.
+      (i32.store (i32.const 16) (i32.const 0))
+      (i32.store (i32.const 20) BODY)
+      (i32.const 16)))
+  (core instance $code (instantiate $code))
+  (type $types (instance
+    (type $backend (record
+      (field "id" u32) (field "weight" u32) (field "capacity" u32) (field "priority" u32)
+      (field "zone" u32) (field "in-flight" u32) (field "latency-us" u32) (field "failures" u32)
+      (field "utilization" u32) (field "state" u32)))
+    (export "backend" (type (eq $backend)))
+    (type $request (record
+      (field "key" u64) (field "random" u64) (field "sequence" u64) (field "now-us" u64)
+      (field "generation" u32) (field "attempt" u32)))
+    (export "request" (type (eq $request)))
+    (type $refusal (variant (case "fallback") (case "wait") (case "reject" u16)))
+    (export "refusal" (type (eq $refusal)))))
+  (import "anubis:lb/types@0.1.0" (instance $types (type $types)))
+  (alias export $types "backend" (type $backend))
+  (alias export $types "request" (type $request))
+  (alias export $types "refusal" (type $refusal))
+  (func $pick
+    (param "request" $request) (param "backends" (list $backend))
+    (result (result u32 (error $refusal)))
+    (canon lift (core func $code "pick") (memory $code "memory") (realloc (func $code "realloc"))))
+  (instance $strategy (export "pick" (func $pick)))
+  (export "anubis:lb/strategy@0.1.0" (instance $strategy)))
+"#;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_text_is_a_component() {
+        for guest in [super::always(1), super::live("unreachable")] {
+            assert!(guest.starts_with(b"\0asm"));
+        }
+    }
 }

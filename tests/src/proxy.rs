@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -14,18 +14,20 @@ use tokio::sync::watch;
 
 use crate::within;
 
-static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-
-/// Says where the program is; the test binary does so before its first test
-/// starts one (`env!("CARGO_BIN_EXE_anubis-under-test")` exists only there).
-pub fn use_program(path: &str) {
-    PROGRAM.get_or_init(|| path.into());
+/// The program, which Cargo builds before the tests of this package and puts
+/// beside the folder that holds them.
+fn program() -> PathBuf {
+    let tests = std::env::current_exe().expect("the system knows what runs");
+    let folder = tests
+        .parent()
+        .and_then(Path::parent)
+        .expect("test binaries are in deps/");
+    folder.join("anubis-under-test")
 }
 
 /// The program with these arguments, its output caught.
 pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
-    let program = PROGRAM.get().expect("use_program comes first");
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     command
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,0 +1,209 @@
+//! The command line: what it takes, prints and returns.
+
+use std::net::TcpListener;
+
+use anubis_tests::client::get;
+use anubis_tests::proxy::{Folder, Running, command, run};
+use anubis_tests::{Backend, Config, guests};
+
+#[tokio::test]
+async fn check_is_content_with_a_right_file() {
+    let backend = Backend::named("a").start();
+    let ended = Folder::with(Config::balanced([&backend])).check().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn check_names_every_mistake() {
+    let config = "workers = 0\n\
+                  [[listeners]]\n\
+                  adress = \"127.0.0.1:0\"\n\
+                  [pools.web]\n\
+                  strategy = \"least-tme\"\n\
+                  conect-timeout = \"2s\"\n\
+                  response-timeout = \"soon\"\n\
+                  [[pools.web.backends]]\n\
+                  address = \"127.0.0.1:1\"\n\
+                  wieght = 3\n";
+    let ended = Folder::with(config).check().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(said.contains("anubis.toml"), "{said}");
+    for (line, key, nearest) in [
+        (1, "workers", ""),
+        (3, "adress", "address"),
+        (5, "least-tme", "least-time"),
+        (6, "conect-timeout", "connect-timeout"),
+        (7, "response-timeout", "soon"),
+        (10, "wieght", "weight"),
+    ] {
+        let named =
+            |text: &str| text.contains(key) && text.contains(nearest) && text.contains(&line.to_string());
+        assert!(
+            named(&said),
+            "line {line}, {key}, {nearest} are not all in:\n{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_file_ends_run_with_2() {
+    let ended = Folder::with("nonsense = 1\n").run().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("nonsense"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_missing_file_ends_with_2_and_is_named() {
+    for arguments in [["run", "/nowhere/anubis.toml"], ["check", "/nowhere/anubis.toml"]] {
+        let ended = run(arguments).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("/nowhere/anubis.toml"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_2() {
+    for arguments in [
+        &["fly"][..],
+        &["run", "--fly"],
+        &["run", "--listen", "127.0.0.1:0"],
+        &[],
+    ] {
+        let ended = run(arguments.iter().copied()).await;
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn no_listener_is_named() {
+    let config = "[pools.web]\n[[pools.web.backends]]\naddress = \"127.0.0.1:1\"\n";
+    let ended = Folder::with(config).run().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("listener"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn an_address_in_use_ends_with_4_and_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let backend = Backend::named("a").start();
+    let config = Config::balanced([&backend])
+        .to_string()
+        .replace("127.0.0.1:0", &address);
+    let ended = Folder::with(config).run().await;
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&address), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn help_can_be_learned_from() {
+    let ended = run(["--help"]).await;
+    assert_eq!(ended.code, Some(0));
+    for part in ["run", "check", "demo"] {
+        assert!(ended.stdout.contains(part), "{part} is not in {}", ended.stdout);
+    }
+    let ended = run(["run", "--help"]).await;
+    assert_eq!(ended.code, Some(0));
+    for part in [
+        "--listen",
+        "--backend",
+        "--strategy",
+        "--workers",
+        "anubis.toml",
+        "127.0.0.1:8080",
+    ] {
+        assert!(ended.stdout.contains(part), "{part} is not in {}", ended.stdout);
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_told() {
+    let ended = run(["--version"]).await;
+    assert_eq!(ended.code, Some(0));
+    assert!(
+        ended.stdout.contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[tokio::test]
+async fn the_quick_form_needs_no_file() {
+    let backends = ["a", "b"].map(|name| Backend::named(name).start());
+    let [a, b] = backends.each_ref().map(|backend| format!("http://{backend}"));
+    let running = Running::start(command([
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        &a,
+        "--backend",
+        &b,
+        "--strategy",
+        "round-robin",
+        "--workers",
+        "1",
+    ]));
+    let address = running.address().await;
+    let mut answers = String::new();
+    for _ in 0..4 {
+        answers += &get(address, "/").await.text();
+    }
+    assert_eq!(answers, "abab");
+}
+
+#[tokio::test]
+async fn the_quick_form_watches_its_plugin() {
+    let backends = ["a", "b"].map(|name| Backend::named(name).start());
+    let [a, b] = backends.each_ref().map(|backend| format!("http://{backend}"));
+    let folder = Folder::with("").file("mine.wasm", guests::always(0));
+    let plugin = folder.path("mine.wasm");
+    let running = Running::start(command([
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        &a,
+        "--backend",
+        &b,
+        "--strategy",
+        &plugin.to_string_lossy(),
+    ]));
+    let address = running.address().await;
+    assert_eq!(get(address, "/").await.text(), "a");
+    let folder = folder.file("mine.wasm", guests::always(1));
+    running.log(crate::RELOADED).await;
+    assert_eq!(get(address, "/").await.text(), "b");
+    drop(folder);
+}
+
+#[tokio::test]
+async fn the_demo_balances_and_ends_by_itself() {
+    let running = Running::start(command(["demo", "--seconds", "3"]));
+    let text = running.printed("http://127.0.0.1:").await;
+    let (_, rest) = text.split_once("http://").expect("it was waited for");
+    let address = rest
+        .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
+        .next()
+        .unwrap_or_default();
+    let response = get(address.parse().expect("an address"), "/").await;
+    assert_eq!(response.status(), 200);
+    assert!(running.printed("curl").await.contains("least-time") || running.stdout().contains("strategy"));
+    assert_eq!(running.ended().await, Some(0), "{}", running.stderr());
+}
+
+#[tokio::test]
+async fn the_examples_are_right() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut found = 0;
+    for folder in std::fs::read_dir(examples).into_iter().flatten().flatten() {
+        let file = folder.path().join("anubis.toml");
+        if file.exists() {
+            let ended = run(["check", &*file.to_string_lossy()]).await;
+            assert_eq!(ended.code, Some(0), "{}: {}", file.display(), ended.stderr);
+            found += 1;
+        }
+    }
+    assert!(found > 0, "there are no examples");
+}

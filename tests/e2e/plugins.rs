@@ -1,0 +1,182 @@
+//! Plugins that misbehave, at start and while serving.
+
+use anubis_tests::proxy::Folder;
+use anubis_tests::{Backend, Config, Load, guests};
+
+fn folder(backends: &[Backend], plugin: impl AsRef<[u8]>) -> Folder {
+    let config = Config::strategy("./mine.wasm").pool("deadline = \"5ms\"");
+    let config = backends
+        .iter()
+        .fold(config, |config, backend| config.backend(backend, ""));
+    Folder::with(config).file("mine.wasm", plugin)
+}
+
+/// Every request is answered, by more than one backend, although the plugin
+/// fails whenever it is asked; the log says so.
+async fn serves_in_spite_of(kind: &str, plugin: Vec<u8>) {
+    let backends = ["a", "b", "c"].map(|name| Backend::named(name).start());
+    let proxy = folder(&backends, plugin).start().await;
+    let report = Load::of(600, proxy.address(), 8).await;
+    report.assert_none_failed();
+    for name in ["a", "b", "c"] {
+        assert!(
+            report.share(name) > 0.15,
+            "the fallback balances: {:?}",
+            report.by_backend
+        );
+    }
+    let line = proxy.log("plugin faulted").await.to_string();
+    for part in ["web", "mine.wasm", kind] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_loops_fails_no_request() {
+    serves_in_spite_of(
+        "deadline",
+        guests::live("(loop $forever (br $forever)) unreachable"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_traps_fails_no_request() {
+    serves_in_spite_of("trap", guests::live("unreachable")).await;
+}
+
+#[tokio::test]
+async fn one_that_divides_by_zero_fails_no_request() {
+    serves_in_spite_of("trap", guests::live("(i32.div_u (i32.const 1) (i32.const 0))")).await;
+}
+
+#[tokio::test]
+async fn one_that_recurses_without_end_fails_no_request() {
+    let again = "(call $pick (local.get $key) (local.get $random) (local.get $sequence) (local.get $now)
+      (local.get $generation) (local.get $attempt) (local.get $backends) (local.get $count))";
+    serves_in_spite_of("trap", guests::live(again)).await;
+}
+
+#[tokio::test]
+async fn one_that_answers_out_of_range_fails_no_request() {
+    for index in ["(local.get $count)", "(i32.const -1)", "(i32.const 1000000)"] {
+        serves_in_spite_of("index", guests::live(index)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_now_and_then_traps_fails_no_request() {
+    let sometimes = "(if (result i32) (i64.eqz (i64.rem_u (local.get $sequence) (i64.const 50)))
+      (then unreachable) (else (i32.wrap_i64 (i64.rem_u (local.get $sequence) (i64.extend_i32_u (local.get $count))))))";
+    serves_in_spite_of("trap", guests::live(sometimes)).await;
+}
+
+#[tokio::test]
+async fn on_fault_reject_answers_503() {
+    let backend = Backend::named("a").start();
+    let config = Config::strategy("./mine.wasm")
+        .pool("on-fault = \"reject\"")
+        .backend(&backend, "");
+    let proxy = Folder::with(config)
+        .file("mine.wasm", guests::live("unreachable"))
+        .start()
+        .await;
+    let response = anubis_tests::client::get(proxy.address(), "/").await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(backend.seen().heads, 0);
+}
+
+/// The proxy does not start, says which file and what is wrong with it, and
+/// ends with the code of a refused plugin.
+async fn refused_at_start(plugin: impl AsRef<[u8]>, why: &[&str]) {
+    let backend = Backend::named("a").start();
+    let ended = folder(&[backend], plugin).run().await;
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    for part in ["mine.wasm", "web"].iter().chain(why) {
+        assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_missing_one_is_refused() {
+    let backend = Backend::named("a").start();
+    let ended = Folder::with(Config::strategy("./mine.wasm").backend(&backend, ""))
+        .run()
+        .await;
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("mine.wasm") && ended.stderr.contains("No such file"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
+async fn an_empty_one_is_refused() {
+    refused_at_start("", &["empty"]).await;
+}
+
+#[tokio::test]
+async fn a_truncated_one_is_refused() {
+    let whole = guests::always(0);
+    for length in [9, whole.len() / 2, whole.len() - 1] {
+        refused_at_start(&whole[..length], &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn text_is_refused() {
+    refused_at_start("(component)", &["text"]).await;
+    refused_at_start("#!/bin/sh\nexit 0\n", &["not WebAssembly"]).await;
+}
+
+#[tokio::test]
+async fn one_of_another_world_is_refused() {
+    let nothing = "\0asm\x0d\0\x01\0";
+    refused_at_start(nothing, &["anubis:lb/strategy"]).await;
+}
+
+#[tokio::test]
+async fn one_that_wants_more_than_the_contract_gives_is_refused() {
+    let greedy =
+        wat::parse_str("(component (import \"wasi:filesystem/types@0.2.0\" (instance)))").expect("it parses");
+    refused_at_start(greedy, &["wasi:filesystem"]).await;
+    let unknown =
+        wat::parse_str("(component (import \"other:thing/x@1.0.0\" (instance)))").expect("it parses");
+    refused_at_start(unknown, &["other:thing/x"]).await;
+}
+
+#[tokio::test]
+async fn a_module_without_a_component_type_is_refused() {
+    refused_at_start(
+        wat::parse_str("(module)").expect("it parses"),
+        &["component type"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_fails_its_rehearsal_is_refused() {
+    refused_at_start(guests::strategy("unreachable"), &["rehearsal"]).await;
+    refused_at_start(
+        guests::strategy("(loop $forever (br $forever)) unreachable"),
+        &["rehearsal"],
+    )
+    .await;
+    refused_at_start(guests::always(7), &["rehearsal"]).await;
+}
+
+#[tokio::test]
+async fn a_shipped_name_that_is_none_is_a_wrong_configuration() {
+    let backend = Backend::named("a").start();
+    let ended = Folder::with(Config::strategy("least-tme").backend(&backend, ""))
+        .run()
+        .await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("least-time"),
+        "it suggests the nearest: {}",
+        ended.stderr
+    );
+}

@@ -1,0 +1,131 @@
+//! Nobody is waited for without end.
+
+use std::time::Duration;
+
+use anubis_tests::client::get;
+use anubis_tests::{Answer, Backend, Client, Config, Proxy, within};
+
+#[tokio::test]
+async fn a_silent_backend_is_504() {
+    let backend = Backend::named("a").answer(Answer::silence()).start();
+    let proxy = Proxy::start(Config::balanced([&backend]).pool("response-timeout = \"300ms\"")).await;
+    assert_eq!(get(proxy.address(), "/").await.status(), 504);
+    backend
+        .until("the request to be given up", |seen| seen.aborted == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_response_that_stalls_is_cut() {
+    let stall = Answer::head("200 OK", &[("Content-Length", "10")])
+        .write("half")
+        .then_silence();
+    let backend = Backend::named("a").answer(stall).start();
+    let proxy = Proxy::start(Config::balanced([&backend]).pool("idle-timeout = \"300ms\"")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    client.send_get("/").await;
+    assert_eq!(client.head().await.status(), 200);
+    assert_eq!(client.rest().await, b"half");
+    backend
+        .until("the request to be given up", |seen| seen.aborted == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_slow_response_that_does_not_stall_is_not_cut() {
+    let mut drip = Answer::head("200 OK", &[("Content-Length", "6")]);
+    for _ in 0..6 {
+        drip = drip.then_after(Duration::from_millis(200)).write("x");
+    }
+    let backend = Backend::named("a").answer(drip).start();
+    let proxy = Proxy::start(Config::balanced([&backend]).pool("idle-timeout = \"600ms\"")).await;
+    assert_eq!(get(proxy.address(), "/").await.text(), "xxxxxx");
+}
+
+#[tokio::test]
+async fn half_a_request_head_is_408() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend]).listener("header-timeout = \"300ms\"")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    client.send("GET / HTTP/1.1\r\nHo").await;
+    let answer = String::from_utf8_lossy(&client.rest().await).into_owned();
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 408 "),
+        "{answer}"
+    );
+    assert_eq!(backend.seen().opened, 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend]).listener("keep-alive = \"300ms\"")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    assert_eq!(client.get("/").await.text(), "a");
+    assert_eq!(
+        client.rest().await,
+        b"",
+        "closed without a word: the client asked for nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_request_body_that_stalls_is_given_up() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend]).listener("idle-timeout = \"300ms\"")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
+        .await;
+    let answer = String::from_utf8_lossy(&client.rest().await).into_owned();
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 408 "),
+        "{answer}"
+    );
+    backend
+        .until("the request to be given up", |seen| {
+            seen.opened == 0 || seen.open() == 0
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_given_up() {
+    let backend = Backend::named("a").answer(Answer::pattern(1 << 30)).start();
+    let proxy = Proxy::start(Config::balanced([&backend]).listener("idle-timeout = \"500ms\"")).await;
+    let mut client = Client::connect_narrow(proxy.address()).await;
+    client.send_get("/").await;
+    client.head().await;
+    backend
+        .until("the request to be given up", |seen| seen.aborted == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_silent_tunnel_is_closed() {
+    let backend = Backend::named("a").answer(Answer::tunnel("x")).start();
+    let proxy = Proxy::start(Config::balanced([&backend]).pool("tunnel-timeout = \"300ms\"")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        .await;
+    assert_eq!(client.head().await.status(), 101);
+    within("the tunnel's end", client.reader.closed()).await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_to_a_backend_is_closed() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend]).pool("keep-alive = \"300ms\"")).await;
+    assert_eq!(get(proxy.address(), "/").await.text(), "a");
+    backend
+        .until("the idle connection's end", |seen| seen.open() == 0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_accept_is_504() {
+    let blackhole = Backend::blackhole("a").await;
+    let proxy = Proxy::start(Config::balanced([&blackhole]).pool("connect-timeout = \"300ms\"")).await;
+    assert_eq!(get(proxy.address(), "/").await.status(), 504);
+}
