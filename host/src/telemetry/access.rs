@@ -257,7 +257,9 @@ impl std::fmt::Display for CommonTime {
 /// Year, month (from 0) and day (from 1) of the day that begins `days` days
 /// after 1970-01-01.
 fn date(mut days: u64) -> (u64, usize, u64) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));
