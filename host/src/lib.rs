@@ -13,7 +13,7 @@ mod reload;
 pub mod route;
 pub mod server;
 pub mod strategy;
-mod telemetry;
+pub mod telemetry;
 mod timer;
 mod transport;
 mod worker;
