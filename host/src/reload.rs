@@ -14,6 +14,7 @@ use crate::pool::Pool;
 use crate::route::Routes;
 use crate::server::StartError;
 use crate::strategy::{self, Strategy};
+use crate::telemetry;
 
 /// The one writer of generations.
 pub struct Publisher {
@@ -80,6 +81,7 @@ impl Publisher {
             return Ok(Reloaded::Unchanged);
         }
         self.warn_of_what_needs_a_restart(&settings);
+        telemetry::log::set_level(settings.log.level);
         report(&current, &next);
         let number = next.number;
         self.settings = settings;
@@ -98,8 +100,11 @@ impl Publisher {
         if settings.workers != self.settings.workers {
             tracing::warn!(key = "workers", "takes effect at the next start");
         }
-        if settings.log != self.settings.log {
-            tracing::warn!(key = "log", "takes effect at the next start");
+        if settings.log.format != self.settings.log.format {
+            tracing::warn!(key = "log.format", "takes effect at the next start");
+        }
+        if settings.log.access != self.settings.log.access {
+            tracing::warn!(key = "log.access", "takes effect at the next start");
         }
     }
 }

@@ -170,7 +170,7 @@ fn start_workers(
                 shutdown: shutdown.subscribe(),
                 handed,
                 spread: Arc::clone(&spread),
-                access: access.clone(),
+                access: access.as_ref().map(AccessLog::for_worker),
             };
             std::thread::Builder::new()
                 .name(format!("worker-{index}"))

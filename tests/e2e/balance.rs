@@ -35,7 +35,8 @@ async fn one_by_one(proxy: &Proxy, requests: usize) -> String {
 #[tokio::test]
 async fn smooth_round_robin_is_exact() {
     let backends = abc();
-    let proxy = Proxy::start(weighted("round-robin", &backends, &[5, 1, 1]).global("workers = 1")).await;
+    let proxy =
+        Proxy::start(weighted("round-robin", &backends, &[5, 1, 1]).global("workers = 1")).await;
     let mut client = Client::connect(proxy.address()).await;
     let mut answers = String::new();
     for _ in 0..21 {
@@ -47,7 +48,8 @@ async fn smooth_round_robin_is_exact() {
 #[tokio::test]
 async fn smooth_round_robin_is_exact_over_two_workers() {
     let backends = abc();
-    let proxy = Proxy::start(weighted("round-robin", &backends, &[5, 1, 1]).global("workers = 2")).await;
+    let proxy =
+        Proxy::start(weighted("round-robin", &backends, &[5, 1, 1]).global("workers = 2")).await;
     assert_eq!(one_by_one(&proxy, 28).await, "aabacaa".repeat(4));
 }
 
@@ -116,7 +118,8 @@ async fn least_connections_sends_the_next_request_where_fewest_run() {
         Backend::named(name).answer(held).start()
     });
     let proxy =
-        Proxy::start(weighted("least-connections", &backends, &[2, 1, 1]).global("workers = 2")).await;
+        Proxy::start(weighted("least-connections", &backends, &[2, 1, 1]).global("workers = 2"))
+            .await;
     let mut clients = Vec::new();
     for _ in 0..8 {
         let [a, b, c] = backends.each_ref().map(|backend| backend.seen().requests);
@@ -137,15 +140,26 @@ async fn least_connections_sends_the_next_request_where_fewest_run() {
 
 /// One slow and two fast backends: the slow one gets little, but some.
 async fn avoids_the_slow(strategy: &str) {
-    let backends = [("a", 1), ("b", 1), ("c", 60)]
-        .map(|(name, millis)| Backend::named(name).delay(Duration::from_millis(millis)).start());
+    let backends = [("a", 1), ("b", 1), ("c", 60)].map(|(name, millis)| {
+        Backend::named(name)
+            .delay(Duration::from_millis(millis))
+            .start()
+    });
     let proxy = Proxy::start(equal(strategy, &backends)).await;
     let report = Load::of(1000, proxy.address(), 8).await;
     report.assert_none_failed();
-    assert!(report.share("c") < 0.15, "{strategy}: {:?}", report.by_backend);
+    assert!(
+        report.share("c") < 0.15,
+        "{strategy}: {:?}",
+        report.by_backend
+    );
     assert!(report.of("c") > 0, "{strategy}: {:?}", report.by_backend);
     for name in ["a", "b"] {
-        assert!(report.share(name) > 0.2, "{strategy}: {:?}", report.by_backend);
+        assert!(
+            report.share(name) > 0.2,
+            "{strategy}: {:?}",
+            report.by_backend
+        );
     }
 }
 
@@ -168,7 +182,8 @@ async fn peak_ewma_avoids_the_slow() {
 async fn least_time_starves_no_equal_backend() {
     // Another proxy gave the second of two equals 5 of 1,500 requests, since
     // its first answer had been slow and it was never asked again.
-    let backends = ["a", "b"].map(|name| Backend::named(name).delay(Duration::from_millis(1)).start());
+    let backends =
+        ["a", "b"].map(|name| Backend::named(name).delay(Duration::from_millis(1)).start());
     let proxy = Proxy::start(equal("least-time", &backends)).await;
     let report = Load::of(1500, proxy.address(), 8).await;
     report.assert_none_failed();
@@ -218,9 +233,17 @@ async fn backups_wait_for_the_first_choice_to_fail() {
             .backend(&first, "priority = 0")
             .backend(&backup, "priority = 1");
         let proxy = Proxy::start(config).await;
-        assert_eq!(one_by_one(&proxy, 10).await, "first".repeat(10), "{strategy}");
+        assert_eq!(
+            one_by_one(&proxy, 10).await,
+            "first".repeat(10),
+            "{strategy}"
+        );
         first.stop().await;
-        assert_eq!(one_by_one(&proxy, 10).await, "backup".repeat(10), "{strategy}");
+        assert_eq!(
+            one_by_one(&proxy, 10).await,
+            "backup".repeat(10),
+            "{strategy}"
+        );
     }
 }
 
@@ -268,7 +291,8 @@ async fn a_key_stays_with_its_backend() {
 async fn only_the_keys_of_a_lost_backend_move() {
     for strategy in STICKY {
         let backends = abc();
-        let config = |backends: &[Backend]| equal(strategy, backends).pool("hash-key = \"header:x-user\"");
+        let config =
+            |backends: &[Backend]| equal(strategy, backends).pool("hash-key = \"header:x-user\"");
         let proxy = Proxy::start(config(&backends)).await;
         let before = users(&proxy).await;
         proxy.configure(config(&backends[..2]));
@@ -297,7 +321,10 @@ async fn every_kind_of_key_is_sticky() {
             "GET / HTTP/1.1\r\nHost: h\r\nCookie: other=1; session=KEY; more=2\r\n\r\n",
         ),
         ("path", "GET /KEY?ignored=1 HTTP/1.1\r\nHost: h\r\n\r\n"),
-        ("query:user", "GET /?x=1&user=KEY HTTP/1.1\r\nHost: h\r\n\r\n"),
+        (
+            "query:user",
+            "GET /?x=1&user=KEY HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
     ];
     for (key, request) in requests {
         let config = equal("consistent-hash", &backends).pool(&format!("hash-key = \"{key}\""));
@@ -309,7 +336,11 @@ async fn every_kind_of_key_is_sticky() {
             let request = request.replace("KEY", user);
             let first = raw(proxy.address(), &request).await.text();
             for _ in 0..4 {
-                assert_eq!(raw(proxy.address(), &request).await.text(), first, "{key} {user}");
+                assert_eq!(
+                    raw(proxy.address(), &request).await.text(),
+                    first,
+                    "{key} {user}"
+                );
             }
             *used.entry(first).or_default() += 1;
         }
@@ -320,7 +351,9 @@ async fn every_kind_of_key_is_sticky() {
 #[tokio::test]
 async fn a_client_address_is_sticky() {
     let backends = abc();
-    let proxy = Proxy::start(equal("consistent-hash", &backends).pool("hash-key = \"client-address\"")).await;
+    let proxy =
+        Proxy::start(equal("consistent-hash", &backends).pool("hash-key = \"client-address\""))
+            .await;
     let answers = one_by_one(&proxy, 20).await;
     assert_eq!(answers, answers[..1].repeat(20));
 }

@@ -37,8 +37,9 @@ async fn check_names_every_mistake() {
         (7, "response-timeout", "soon"),
         (10, "wieght", "weight"),
     ] {
-        let named =
-            |text: &str| text.contains(key) && text.contains(nearest) && text.contains(&line.to_string());
+        let named = |text: &str| {
+            text.contains(key) && text.contains(nearest) && text.contains(&line.to_string())
+        };
         assert!(
             named(&said),
             "line {line}, {key}, {nearest} are not all in:\n{said}"
@@ -55,10 +56,17 @@ async fn a_wrong_file_ends_run_with_2() {
 
 #[tokio::test]
 async fn a_missing_file_ends_with_2_and_is_named() {
-    for arguments in [["run", "/nowhere/anubis.toml"], ["check", "/nowhere/anubis.toml"]] {
+    for arguments in [
+        ["run", "/nowhere/anubis.toml"],
+        ["check", "/nowhere/anubis.toml"],
+    ] {
         let ended = run(arguments).await;
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains("/nowhere/anubis.toml"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("/nowhere/anubis.toml"),
+            "{}",
+            ended.stderr
+        );
     }
 }
 
@@ -101,7 +109,11 @@ async fn help_can_be_learned_from() {
     let ended = run(["--help"]).await;
     assert_eq!(ended.code, Some(0));
     for part in ["run", "check", "demo"] {
-        assert!(ended.stdout.contains(part), "{part} is not in {}", ended.stdout);
+        assert!(
+            ended.stdout.contains(part),
+            "{part} is not in {}",
+            ended.stdout
+        );
     }
     let ended = run(["run", "--help"]).await;
     assert_eq!(ended.code, Some(0));
@@ -113,7 +125,11 @@ async fn help_can_be_learned_from() {
         "anubis.toml",
         "127.0.0.1:8080",
     ] {
-        assert!(ended.stdout.contains(part), "{part} is not in {}", ended.stdout);
+        assert!(
+            ended.stdout.contains(part),
+            "{part} is not in {}",
+            ended.stdout
+        );
     }
 }
 
@@ -131,7 +147,9 @@ async fn the_version_is_told() {
 #[tokio::test]
 async fn the_quick_form_needs_no_file() {
     let backends = ["a", "b"].map(|name| Backend::named(name).start());
-    let [a, b] = backends.each_ref().map(|backend| format!("http://{backend}"));
+    let [a, b] = backends
+        .each_ref()
+        .map(|backend| format!("http://{backend}"));
     let running = Running::start(command([
         "run",
         "--listen",
@@ -156,7 +174,9 @@ async fn the_quick_form_needs_no_file() {
 #[tokio::test]
 async fn the_quick_form_watches_its_plugin() {
     let backends = ["a", "b"].map(|name| Backend::named(name).start());
-    let [a, b] = backends.each_ref().map(|backend| format!("http://{backend}"));
+    let [a, b] = backends
+        .each_ref()
+        .map(|backend| format!("http://{backend}"));
     let folder = Folder::with("").file("mine.wasm", guests::always(0));
     let plugin = folder.path("mine.wasm");
     let running = Running::start(command([
@@ -189,7 +209,10 @@ async fn the_demo_balances_and_ends_by_itself() {
         .unwrap_or_default();
     let response = get(address.parse().expect("an address"), "/").await;
     assert_eq!(response.status(), 200);
-    assert!(running.printed("curl").await.contains("least-time") || running.stdout().contains("strategy"));
+    assert!(
+        running.printed("curl").await.contains("least-time")
+            || running.stdout().contains("strategy")
+    );
     assert_eq!(running.ended().await, Some(0), "{}", running.stderr());
 }
 

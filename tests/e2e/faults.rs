@@ -23,7 +23,12 @@ async fn nonsense_is_502() {
             .start();
         let proxy = Proxy::start(Config::balanced([&backend])).await;
         let response = get(proxy.address(), "/").await;
-        assert_eq!(response.status(), 502, "after {answer:?}: {}", response.head);
+        assert_eq!(
+            response.status(),
+            502,
+            "after {answer:?}: {}",
+            response.head
+        );
     }
 }
 
@@ -128,7 +133,10 @@ async fn chunked_wins_over_a_length_or_is_refused() {
         200 => assert_eq!(response.text(), "hello"),
         status => assert_eq!(status, 502),
     }
-    assert!(response.head.all("content-length").len() + response.head.all("transfer-encoding").len() == 1);
+    assert!(
+        response.head.all("content-length").len() + response.head.all("transfer-encoding").len()
+            == 1
+    );
 }
 
 #[tokio::test]
@@ -145,14 +153,23 @@ async fn a_reset_after_the_whole_answer_does_not_spoil_it() {
 #[tokio::test]
 async fn errors_say_nothing_internal() {
     let dead = Backend::refusing("secret-name").await;
-    let closing = Backend::named("secret-name").answer(Answer::close()).start();
+    let closing = Backend::named("secret-name")
+        .answer(Answer::close())
+        .start();
     for backend in [&dead, &closing] {
         let proxy = Proxy::start(Config::balanced([backend])).await;
         let response = get(proxy.address(), "/").await;
         let text = format!("{}{}", response.head, response.text());
         assert!(response.status() >= 500, "{text}");
         let port = backend.address().port().to_string();
-        for secret in ["secret-name", &port, "127.0.0.1", "hyper", "os error", "web"] {
+        for secret in [
+            "secret-name",
+            &port,
+            "127.0.0.1",
+            "hyper",
+            "os error",
+            "web",
+        ] {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
         assert!((1..200).contains(&response.body.len()), "{text}");

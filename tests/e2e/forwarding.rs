@@ -9,7 +9,13 @@ async fn forwarded(config: impl Fn(Config) -> Config, request: &str) -> Head {
     let backend = Backend::named("a").start();
     let proxy = Proxy::start(config(Config::balanced([&backend]))).await;
     let response = raw(proxy.address(), request).await;
-    assert_eq!(response.status(), 200, "{}{}", response.head, response.text());
+    assert_eq!(
+        response.status(),
+        200,
+        "{}{}",
+        response.head,
+        response.text()
+    );
     backend.request().await.head
 }
 
@@ -32,7 +38,11 @@ fn trusting(config: Config) -> Config {
 async fn the_request_line_is_forwarded_as_it_is() {
     let target = "/a%2Fb//c/../d;e?x=1&&y=%20&z=a+b";
     for method in ["GET", "DELETE", "OPTIONS", "PURGE"] {
-        let head = forwarded(plain, &format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n")).await;
+        let head = forwarded(
+            plain,
+            &format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n"),
+        )
+        .await;
         assert_eq!(head.line, format!("{method} {target} HTTP/1.1"));
     }
 }
@@ -55,7 +65,13 @@ async fn hop_by_hop_fields_stay_on_their_hop() {
                    Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nUpgrade: unheard-of\r\n\
                    X-Private: 1\r\nX-Public: 1\r\n\r\n";
     let head = forwarded(plain, request).await;
-    for name in ["keep-alive", "proxy-connection", "te", "upgrade", "x-private"] {
+    for name in [
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "upgrade",
+        "x-private",
+    ] {
         assert!(!head.has(name), "{name} was forwarded: {head}");
     }
     assert_eq!(head.one("x-public"), Some("1"));
@@ -76,7 +92,11 @@ async fn connection_cannot_remove_what_the_proxy_needs() {
     assert_eq!(request.body, b"body");
     assert_eq!(request.head.one("host"), Some("h"));
     for name in ["x-forwarded-for", "via", "forwarded"] {
-        assert!(request.head.has(name), "{name} is missing: {}", request.head);
+        assert!(
+            request.head.has(name),
+            "{name} is missing: {}",
+            request.head
+        );
     }
 }
 
@@ -109,7 +129,10 @@ async fn response_hop_by_hop_fields_stay_on_their_hop() {
 async fn unusual_statuses_are_forwarded() {
     for status in [203, 207, 299, 302, 402, 418, 451, 500, 507, 599] {
         let response = returned(Answer::status(&format!("{status} Odd"), "body")).await;
-        assert_eq!((response.status(), response.text().as_str()), (status, "body"));
+        assert_eq!(
+            (response.status(), response.text().as_str()),
+            (status, "body")
+        );
     }
 }
 
@@ -119,7 +142,10 @@ async fn says_for_whom_it_asks() {
     assert_eq!(head.one("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(head.one("x-forwarded-proto"), Some("http"));
     assert_eq!(head.one("x-forwarded-host"), Some("www.example.org:81"));
-    let forwarded = head.one("forwarded").unwrap_or_default().to_ascii_lowercase();
+    let forwarded = head
+        .one("forwarded")
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     for part in ["for=127.0.0.1", "proto=http", "host=\"www.example.org:81\""] {
         assert!(forwarded.contains(part), "{part} is not in {forwarded}");
     }
@@ -139,7 +165,10 @@ async fn claims_of_strangers_are_replaced() {
     assert_eq!(head.one("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(head.one("x-forwarded-proto"), Some("http"));
     assert_eq!(head.one("x-forwarded-host"), Some("h"));
-    assert!(!head.all("forwarded").concat().contains("192.0.2.1"), "{head}");
+    assert!(
+        !head.all("forwarded").concat().contains("192.0.2.1"),
+        "{head}"
+    );
     // Via is a trace of the path, not a claim of identity: it always grows.
     let via = head.all("via").join(", ");
     assert!(via.starts_with("1.0 earlier, 1.1 "), "{via}");
@@ -148,7 +177,10 @@ async fn claims_of_strangers_are_replaced() {
 #[tokio::test]
 async fn claims_of_trusted_proxies_are_extended() {
     let head = forwarded(trusting, CLAIMS).await;
-    assert_eq!(head.all("x-forwarded-for").join(", "), "192.0.2.1, 127.0.0.1");
+    assert_eq!(
+        head.all("x-forwarded-for").join(", "),
+        "192.0.2.1, 127.0.0.1"
+    );
     assert_eq!(head.one("x-forwarded-proto"), Some("https"));
     assert_eq!(head.one("x-forwarded-host"), Some("claimed.org"));
     let forwarded = head.all("forwarded").join(", ");
@@ -162,8 +194,7 @@ async fn claims_of_trusted_proxies_are_extended() {
 #[tokio::test]
 async fn twins_with_underscores_do_not_slip_through() {
     // CGI and WSGI make one variable of `X-Forwarded-For` and `X_Forwarded_For`.
-    let request =
-        "GET / HTTP/1.1\r\nHost: h\r\nX_Forwarded_For: 192.0.2.1\r\nX_Forwarded_Proto: https\r\n\r\n";
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nX_Forwarded_For: 192.0.2.1\r\nX_Forwarded_Proto: https\r\n\r\n";
     let head = forwarded(plain, request).await;
     assert!(
         !head.has("x_forwarded_for") && !head.has("x_forwarded_proto"),
@@ -225,7 +256,11 @@ async fn connect_is_refused() {
         "CONNECT other.org:443 HTTP/1.1\r\nHost: other.org:443\r\n\r\n",
     )
     .await;
-    assert!([400, 405, 501].contains(&response.status()), "{}", response.head);
+    assert!(
+        [400, 405, 501].contains(&response.status()),
+        "{}",
+        response.head
+    );
     assert_eq!(backend.seen().heads, 0);
 }
 
@@ -236,7 +271,10 @@ async fn head_has_the_length_and_no_body() {
     let mut client = Client::connect(proxy.address()).await;
     client.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let head = client.head().await;
-    assert_eq!((head.status(), head.one("content-length")), (200, Some("1")));
+    assert_eq!(
+        (head.status(), head.one("content-length")),
+        (200, Some("1"))
+    );
     assert_eq!(
         client.get("/").await.text(),
         "a",
@@ -249,7 +287,10 @@ async fn head_has_the_length_and_no_body() {
 async fn statuses_without_a_body_have_none() {
     for (status, fields) in [
         ("204 No Content", &[("X-Y", "z")][..]),
-        ("304 Not Modified", &[("Content-Length", "5"), ("ETag", "\"e\"")]),
+        (
+            "304 Not Modified",
+            &[("Content-Length", "5"), ("ETag", "\"e\"")],
+        ),
         ("304 Not Modified", &[]),
     ] {
         let (status, answer) = (status.to_owned(), Answer::head(status, fields));
@@ -323,8 +364,9 @@ async fn another_expectation_fails() {
 
 #[tokio::test]
 async fn interim_responses_do_not_end_the_exchange() {
-    let answer = Answer::raw("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
-        .write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let answer =
+        Answer::raw("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+            .write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let backend = Backend::named("a").answer(answer).start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = Client::connect(proxy.address()).await;
@@ -346,7 +388,9 @@ async fn chunked_bodies_pass_both_ways() {
     client
         .send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
-    client.send("3\r\nabc\r\n5;note=1\r\ndefgh\r\n0\r\n\r\n").await;
+    client
+        .send("3\r\nabc\r\n5;note=1\r\ndefgh\r\n0\r\n\r\n")
+        .await;
     let (head, length) = client.pattern().await.expect("the answer is whole");
     assert_eq!((head.status(), length), (200, Ok(200_000)));
     assert_eq!(backend.request().await.body, b"abcdefgh");
@@ -403,7 +447,10 @@ async fn an_http_1_0_client_is_understood() {
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send("GET / HTTP/1.0\r\n\r\n").await;
-    let (head, length) = client.pattern().await.expect("the body ends with the connection");
+    let (head, length) = client
+        .pattern()
+        .await
+        .expect("the body ends with the connection");
     assert!(!head.has("transfer-encoding"), "{head}");
     assert_eq!((head.status(), length), (200, Ok(100_000)));
     assert_eq!(backend.request().await.head.word(2), "HTTP/1.1");
@@ -506,7 +553,11 @@ async fn close_is_honoured() {
         ("a", Some("close"))
     );
     within("the proxy to close", client.reader.closed()).await;
-    assert_eq!(backend.seen().open(), 1, "the client's wish is not the backend's");
+    assert_eq!(
+        backend.seen().open(),
+        1,
+        "the client's wish is not the backend's"
+    );
 }
 
 #[tokio::test]
@@ -514,7 +565,10 @@ async fn connections_to_the_backend_are_kept_and_shared() {
     let backend = Backend::named("a").start();
     let proxy = Proxy::start(Config::balanced([&backend]).global("workers = 1")).await;
     for _ in 0..10 {
-        assert_eq!(anubis_tests::client::get(proxy.address(), "/").await.text(), "a");
+        assert_eq!(
+            anubis_tests::client::get(proxy.address(), "/").await.text(),
+            "a"
+        );
     }
     assert_eq!(backend.seen().opened, 1);
 }

@@ -45,7 +45,8 @@ async fn room_is_made(answer: Answer, leave: impl AsyncFn(Client)) {
             }
         })
         .start();
-    let proxy = Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
+    let proxy =
+        Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
     for _ in 0..20 {
         let before = backend.seen();
         let mut client = Client::connect(proxy.address()).await;
@@ -98,8 +99,11 @@ async fn nothing_stays_in_flight_after_failures() {
 #[tokio::test]
 async fn a_half_closed_client_still_gets_its_answer_or_a_clean_end() {
     let gate = Gate::new();
-    let backend = Backend::named("a").answer(Answer::text("a").when(&gate)).start();
-    let proxy = Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
+    let backend = Backend::named("a")
+        .answer(Answer::text("a").when(&gate))
+        .start();
+    let proxy =
+        Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send_get("/").await;
     backend.request().await;
@@ -108,7 +112,10 @@ async fn a_half_closed_client_still_gets_its_answer_or_a_clean_end() {
         .expect("it is open");
     gate.open();
     let answer = String::from_utf8_lossy(&client.rest().await).into_owned();
-    assert!(answer.is_empty() || answer.ends_with("\r\n\r\na"), "{answer}");
+    assert!(
+        answer.is_empty() || answer.ends_with("\r\n\r\na"),
+        "{answer}"
+    );
     within("the room to be free again", async {
         while get(proxy.address(), "/").await.status() == 503 {}
     })
@@ -176,7 +183,8 @@ async fn ctrl_c_ends_it_too() {
 #[tokio::test]
 async fn the_grace_time_is_an_end() {
     let backend = Backend::named("a").answer(Answer::silence()).start();
-    let proxy = Proxy::start(Config::balanced([&backend]).global("shutdown-grace = \"300ms\"")).await;
+    let proxy =
+        Proxy::start(Config::balanced([&backend]).global("shutdown-grace = \"300ms\"")).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send_get("/").await;
     backend.request().await;
@@ -284,7 +292,9 @@ async fn a_reload_cuts_nothing_in_flight() {
     let framing = anubis_tests::wire::Framing::Length(10);
     within(
         "the rest",
-        client.reader.body(framing, |piece| body.extend_from_slice(piece)),
+        client
+            .reader
+            .body(framing, |piece| body.extend_from_slice(piece)),
     )
     .await
     .expect("it is whole");
@@ -359,7 +369,8 @@ async fn reloads_under_load_fail_nothing() {
     for round in 0..20 {
         load.more(20).await;
         proxy.configure(
-            Config::balanced(&backends[..1 + round % 3]).pool(&format!("tries = {}", 1 + round % 2)),
+            Config::balanced(&backends[..1 + round % 3])
+                .pool(&format!("tries = {}", 1 + round % 2)),
         );
         proxy.log(RELOADED).await;
     }
@@ -399,5 +410,9 @@ async fn no_client_can_make_it_panic() {
         drop(client);
     }
     assert_eq!(get(proxy.address(), "/").await.text(), "a");
-    assert!(!proxy.process().logged("panic"), "{}", proxy.process().stderr());
+    assert!(
+        !proxy.process().logged("panic"),
+        "{}",
+        proxy.process().stderr()
+    );
 }

@@ -12,7 +12,8 @@ async fn log_lines_are_json_where_nobody_watches() {
     proxy.terminate();
     proxy.exit().await;
     for line in proxy.process().stderr().lines() {
-        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let line: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         for key in ["timestamp", "level", "message"] {
             assert!(line[key].is_string(), "{key} is missing in {line}");
         }
@@ -65,14 +66,18 @@ async fn the_access_log_has_a_json_line_for_each_request() {
     assert_eq!(lines[0]["status"], 200, "{text}");
     assert_eq!(lines[0]["attempts"], 2, "{text}");
     for part in ["/one?x=1", "\"good\"", "first-fit", "GET", "127.0.0.1"] {
-        assert!(lines[0].to_string().contains(part), "{part} is not in {text}");
+        assert!(
+            lines[0].to_string().contains(part),
+            "{part} is not in {text}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_access_log_has_a_common_line_for_each_request() {
     let backend = Backend::named("a").start();
-    let proxy = Proxy::start(Config::balanced([&backend]).global("[log]\naccess = \"common\"")).await;
+    let proxy =
+        Proxy::start(Config::balanced([&backend]).global("[log]\naccess = \"common\"")).await;
     get(proxy.address(), "/one").await;
     let text = proxy.process().printed("/one").await;
     assert!(text.starts_with("127.0.0.1 - - ["), "{text}");
@@ -82,11 +87,17 @@ async fn the_access_log_has_a_common_line_for_each_request() {
 #[tokio::test]
 async fn nobody_can_forge_an_access_line() {
     let backend = Backend::named("a").start();
-    let proxy = Proxy::start(Config::balanced([&backend]).global("[log]\naccess = \"common\"")).await;
-    let request = "GET /%0A\"forged HTTP/1.1\r\nHost: h\r\nReferer: \"x\r\nUser-Agent: \u{1b}[31m\r\n\r\n";
+    let proxy =
+        Proxy::start(Config::balanced([&backend]).global("[log]\naccess = \"common\"")).await;
+    let request =
+        "GET /%0A\"forged HTTP/1.1\r\nHost: h\r\nReferer: \"x\r\nUser-Agent: \u{1b}[31m\r\n\r\n";
     let forged = anubis_tests::client::raw(proxy.address(), request).await;
     get(proxy.address(), "/last").await;
     let text = proxy.process().printed("/last").await;
-    assert!(text.lines().count() <= 2, "after a {}: {text}", forged.status());
+    assert!(
+        text.lines().count() <= 2,
+        "after a {}: {text}",
+        forged.status()
+    );
     assert!(!text.contains('\u{1b}'), "{text:?}");
 }

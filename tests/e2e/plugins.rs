@@ -47,19 +47,28 @@ async fn one_that_traps_fails_no_request() {
 
 #[tokio::test]
 async fn one_that_divides_by_zero_fails_no_request() {
-    serves_in_spite_of("trap", guests::live("(i32.div_u (i32.const 1) (i32.const 0))")).await;
+    serves_in_spite_of(
+        "trap",
+        guests::live("(i32.div_u (i32.const 1) (i32.const 0))"),
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn one_that_recurses_without_end_fails_no_request() {
-    let again = "(call $pick (local.get $key) (local.get $random) (local.get $sequence) (local.get $now)
+    let again =
+        "(call $pick (local.get $key) (local.get $random) (local.get $sequence) (local.get $now)
       (local.get $generation) (local.get $attempt) (local.get $backends) (local.get $count))";
     serves_in_spite_of("trap", guests::live(again)).await;
 }
 
 #[tokio::test]
 async fn one_that_answers_out_of_range_fails_no_request() {
-    for index in ["(local.get $count)", "(i32.const -1)", "(i32.const 1000000)"] {
+    for index in [
+        "(local.get $count)",
+        "(i32.const -1)",
+        "(i32.const 1000000)",
+    ] {
         serves_in_spite_of("index", guests::live(index)).await;
     }
 }
@@ -93,7 +102,11 @@ async fn refused_at_start(plugin: impl AsRef<[u8]>, why: &[&str]) {
     let ended = folder(&[backend], plugin).run().await;
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     for part in ["mine.wasm", "web"].iter().chain(why) {
-        assert!(ended.stderr.contains(part), "{part:?} is not in {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is not in {}",
+            ended.stderr
+        );
     }
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
@@ -139,11 +152,11 @@ async fn one_of_another_world_is_refused() {
 
 #[tokio::test]
 async fn one_that_wants_more_than_the_contract_gives_is_refused() {
-    let greedy =
-        wat::parse_str("(component (import \"wasi:filesystem/types@0.2.0\" (instance)))").expect("it parses");
+    let greedy = wat::parse_str("(component (import \"wasi:filesystem/types@0.2.0\" (instance)))")
+        .expect("it parses");
     refused_at_start(greedy, &["wasi:filesystem"]).await;
-    let unknown =
-        wat::parse_str("(component (import \"other:thing/x@1.0.0\" (instance)))").expect("it parses");
+    let unknown = wat::parse_str("(component (import \"other:thing/x@1.0.0\" (instance)))")
+        .expect("it parses");
     refused_at_start(unknown, &["other:thing/x"]).await;
 }
 

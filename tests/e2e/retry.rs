@@ -74,7 +74,12 @@ async fn no_more_backends_are_tried_than_allowed() {
     assert_eq!(get(proxy.address(), "/").await.status(), 502);
     assert_eq!(good.seen().opened, 0);
     for backend in &closing {
-        assert_eq!(backend.seen().heads, 1, "{} is not asked twice", backend.name());
+        assert_eq!(
+            backend.seen().heads,
+            1,
+            "{} is not asked twice",
+            backend.name()
+        );
     }
 }
 
@@ -116,7 +121,9 @@ async fn a_kept_connection_that_the_backend_closed_is_no_error() {
 async fn kept_connections_that_backends_close_are_no_error_under_load() {
     let backends = ["a", "b"].map(|name| Backend::named(name).keep_alive_requests(3).start());
     let proxy = Proxy::start(Config::balanced(&backends)).await;
-    Load::of(1000, proxy.address(), 8).await.assert_none_failed();
+    Load::of(1000, proxy.address(), 8)
+        .await
+        .assert_none_failed();
 }
 
 #[tokio::test]
@@ -144,7 +151,11 @@ async fn all_down_is_503_at_once() {
         .head
         .one("retry-after")
         .and_then(|value| value.parse::<u32>().ok());
-    assert!(seconds.is_some_and(|seconds| seconds > 0), "{}", response.head);
+    assert!(
+        seconds.is_some_and(|seconds| seconds > 0),
+        "{}",
+        response.head
+    );
     for backend in &dead {
         backend.restart().await;
     }
@@ -157,8 +168,11 @@ async fn all_down_is_503_at_once() {
 #[tokio::test]
 async fn all_full_is_503_and_passes() {
     let gate = Gate::new();
-    let backend = Backend::named("a").answer(Answer::text("a").when(&gate)).start();
-    let proxy = Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
+    let backend = Backend::named("a")
+        .answer(Answer::text("a").when(&gate))
+        .start();
+    let proxy =
+        Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
     let mut first = Client::connect(proxy.address()).await;
     first.send_get("/").await;
     backend.request().await;

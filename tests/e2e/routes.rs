@@ -69,7 +69,11 @@ async fn the_most_specific_route_wins() {
 #[tokio::test]
 async fn no_route_is_404() {
     let backend = Backend::named("a").start();
-    let config = format!("{LISTENER}{}{}", route("a", Some("a.org"), "/in"), pool(&backend));
+    let config = format!(
+        "{LISTENER}{}{}",
+        route("a", Some("a.org"), "/in"),
+        pool(&backend)
+    );
     let proxy = Proxy::start(config).await;
     assert_eq!(asked(&proxy, "a.org", "/in").await, "a");
     assert_eq!(asked(&proxy, "a.org", "/out").await, "404");
@@ -88,7 +92,8 @@ async fn one_pool_needs_no_route() {
 async fn a_backend_may_be_given_by_name() {
     let backend = Backend::named("a").start();
     let port = backend.address().port();
-    let pool = format!("[pools.web]\n[[pools.web.backends]]\naddress = \"http://localhost:{port}\"\n");
+    let pool =
+        format!("[pools.web]\n[[pools.web.backends]]\naddress = \"http://localhost:{port}\"\n");
     let proxy = Proxy::start(format!("{LISTENER}{pool}")).await;
     assert_eq!(get(proxy.address(), "/").await.text(), "a");
 }

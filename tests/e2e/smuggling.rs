@@ -20,7 +20,9 @@ async fn judge(proxy: &Proxy, backend: &Backend, request: &str) -> Verdict {
     };
     // Well behaved or not, an end is seen at once or not at all: a second
     // request is answered only where the connection was kept.
-    let _ = client.try_send("GET /probe HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let _ = client
+        .try_send("GET /probe HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await;
     let closed = within("an answer or an end", client.try_response())
         .await
         .is_err();
@@ -46,7 +48,9 @@ async fn refused(statuses: &[u16], requests: &[&str]) {
         } = judge(&proxy, &backend, request).await;
         if !statuses.contains(&status) || !closed || forwarded > 0 {
             let kept = if closed { "closed" } else { "kept open" };
-            wrong.push(format!("{status}, {kept}, {forwarded} forwarded: {request:?}"));
+            wrong.push(format!(
+                "{status}, {kept}, {forwarded} forwarded: {request:?}"
+            ));
         }
     }
     assert!(
@@ -308,7 +312,9 @@ async fn chunks_that_are_none() {
         let mut client = Client::connect(proxy.address()).await;
         let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
         let _ = client
-            .try_send(format!("{head}{body}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"))
+            .try_send(format!(
+                "{head}{body}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+            ))
             .await;
         let rest = String::from_utf8_lossy(&client.rest().await).into_owned();
         let answers = rest.matches("HTTP/1.1 ").count();
@@ -326,7 +332,10 @@ async fn chunks_that_are_none() {
 #[tokio::test]
 async fn heads_that_are_too_large() {
     let long_line = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(1 << 20));
-    let long_field = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+    let long_field = format!(
+        "GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n",
+        "x".repeat(1 << 20)
+    );
     let fields: String = (0..5000).map(|n| format!("X-{n}: y\r\n")).collect();
     let many_fields = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     refused(&[414, 431], &[&long_line, &long_field, &many_fields]).await;

@@ -43,7 +43,10 @@ async fn a_gibibyte_comes_down_in_bounded_memory() {
     let before = warm(&proxy).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send_get("/").await;
-    assert_eq!(client.pattern().await.expect("the body is whole").1, Ok(GIB));
+    assert_eq!(
+        client.pattern().await.expect("the body is whole").1,
+        Ok(GIB)
+    );
     assert_grew_little(&proxy, before);
 }
 
@@ -116,7 +119,9 @@ async fn a_client_that_stops_reading_stops_the_backend() {
 
 #[tokio::test]
 async fn a_backend_that_stops_reading_stops_the_client() {
-    let backend = Backend::named("a").answer(Answer::silence().early()).start();
+    let backend = Backend::named("a")
+        .answer(Answer::silence().early())
+        .start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let before = proxy.resident();
     let mut client = Client::connect(proxy.address()).await;

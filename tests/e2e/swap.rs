@@ -115,7 +115,11 @@ async fn a_swap_holds_no_request_up() {
     report.assert_none_failed();
     // Two cores run this whole suite meanwhile; a compile on a worker of a
     // build without optimisation would take longer still.
-    assert!(report.slowest < Duration::from_secs(1), "{:?}", report.slowest);
+    assert!(
+        report.slowest < Duration::from_secs(1),
+        "{:?}",
+        report.slowest
+    );
 }
 
 #[tokio::test]
@@ -200,14 +204,18 @@ async fn a_swap_touches_no_connection() {
 #[tokio::test]
 async fn a_shipped_strategys_configuration_changes() {
     let backends = abc();
-    let with_tau =
-        |tau: &str| config("least-time", &backends).pool(&format!("config = {{ tau = \"{tau}\" }}"));
+    let with_tau = |tau: &str| {
+        config("least-time", &backends).pool(&format!("config = {{ tau = \"{tau}\" }}"))
+    };
     let proxy = Proxy::start(with_tau("10s")).await;
     proxy.configure(with_tau("1s"));
     proxy.log(RELOADED).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
     proxy.configure(with_tau("soon"));
     let refusal = proxy.log(REFUSED).await.to_string();
-    assert!(refusal.contains("web") && refusal.contains("tau"), "{refusal}");
+    assert!(
+        refusal.contains("web") && refusal.contains("tau"),
+        "{refusal}"
+    );
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
 }

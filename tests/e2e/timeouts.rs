@@ -8,7 +8,8 @@ use anubis_tests::{Answer, Backend, Client, Config, Proxy, within};
 #[tokio::test]
 async fn a_silent_backend_is_504() {
     let backend = Backend::named("a").answer(Answer::silence()).start();
-    let proxy = Proxy::start(Config::balanced([&backend]).pool("response-timeout = \"300ms\"")).await;
+    let proxy =
+        Proxy::start(Config::balanced([&backend]).pool("response-timeout = \"300ms\"")).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 504);
     backend
         .until("the request to be given up", |seen| seen.aborted == 1)
@@ -45,7 +46,8 @@ async fn a_slow_response_that_does_not_stall_is_not_cut() {
 #[tokio::test]
 async fn half_a_request_head_is_408() {
     let backend = Backend::named("a").start();
-    let proxy = Proxy::start(Config::balanced([&backend]).listener("header-timeout = \"300ms\"")).await;
+    let proxy =
+        Proxy::start(Config::balanced([&backend]).listener("header-timeout = \"300ms\"")).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send("GET / HTTP/1.1\r\nHo").await;
     let answer = String::from_utf8_lossy(&client.rest().await).into_owned();
@@ -72,7 +74,8 @@ async fn an_idle_connection_is_closed() {
 #[tokio::test]
 async fn a_request_body_that_stalls_is_given_up() {
     let backend = Backend::named("a").start();
-    let proxy = Proxy::start(Config::balanced([&backend]).listener("idle-timeout = \"300ms\"")).await;
+    let proxy =
+        Proxy::start(Config::balanced([&backend]).listener("idle-timeout = \"300ms\"")).await;
     let mut client = Client::connect(proxy.address()).await;
     client
         .send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf")
@@ -92,7 +95,8 @@ async fn a_request_body_that_stalls_is_given_up() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_given_up() {
     let backend = Backend::named("a").answer(Answer::pattern(1 << 30)).start();
-    let proxy = Proxy::start(Config::balanced([&backend]).listener("idle-timeout = \"500ms\"")).await;
+    let proxy =
+        Proxy::start(Config::balanced([&backend]).listener("idle-timeout = \"500ms\"")).await;
     let mut client = Client::connect_narrow(proxy.address()).await;
     client.send_get("/").await;
     client.head().await;
@@ -126,6 +130,7 @@ async fn an_idle_connection_to_a_backend_is_closed() {
 #[tokio::test]
 async fn a_backend_that_does_not_accept_is_504() {
     let blackhole = Backend::blackhole("a").await;
-    let proxy = Proxy::start(Config::balanced([&blackhole]).pool("connect-timeout = \"300ms\"")).await;
+    let proxy =
+        Proxy::start(Config::balanced([&blackhole]).pool("connect-timeout = \"300ms\"")).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 504);
 }

@@ -41,7 +41,9 @@ async fn echoes(client: &mut Client, text: &str) {
 
 #[tokio::test]
 async fn bytes_pass_both_ways_after_the_101() {
-    let backend = Backend::named("a").answer(Answer::tunnel("websocket")).start();
+    let backend = Backend::named("a")
+        .answer(Answer::tunnel("websocket"))
+        .start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = tunnel(&proxy).await;
     echoes(&mut client, "hello").await;
@@ -59,7 +61,9 @@ async fn bytes_pass_both_ways_after_the_101() {
 
 #[tokio::test]
 async fn bytes_sent_with_the_request_reach_the_tunnel() {
-    let backend = Backend::named("a").answer(Answer::tunnel("websocket")).start();
+    let backend = Backend::named("a")
+        .answer(Answer::tunnel("websocket"))
+        .start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send(format!("{UPGRADE}early")).await;
@@ -77,7 +81,9 @@ async fn bytes_sent_with_the_request_reach_the_tunnel() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_backends_side() {
-    let backend = Backend::named("a").answer(Answer::tunnel("websocket")).start();
+    let backend = Backend::named("a")
+        .answer(Answer::tunnel("websocket"))
+        .start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = tunnel(&proxy).await;
     echoes(&mut client, "hello").await;
@@ -89,7 +95,9 @@ async fn a_client_that_leaves_ends_the_backends_side() {
 
 #[tokio::test]
 async fn a_backend_that_leaves_ends_the_clients_side() {
-    let backend = Backend::named("a").answer(Answer::tunnel("websocket")).start();
+    let backend = Backend::named("a")
+        .answer(Answer::tunnel("websocket"))
+        .start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = tunnel(&proxy).await;
     echoes(&mut client, "hello").await;
@@ -99,8 +107,11 @@ async fn a_backend_that_leaves_ends_the_clients_side() {
 
 #[tokio::test]
 async fn a_tunnel_counts_as_in_flight_until_it_ends() {
-    let backend = Backend::named("a").answer(Answer::tunnel("websocket")).start();
-    let proxy = Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
+    let backend = Backend::named("a")
+        .answer(Answer::tunnel("websocket"))
+        .start();
+    let proxy =
+        Proxy::start(Config::strategy("round-robin").backend(&backend, "capacity = 1")).await;
     let client = tunnel(&proxy).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 503);
     drop(client);
@@ -116,7 +127,11 @@ async fn a_tunnel_counts_as_in_flight_until_it_ends() {
 
 #[tokio::test]
 async fn a_tunnel_survives_a_reload() {
-    let backends = ["a", "b"].map(|name| Backend::named(name).answer(Answer::tunnel("websocket")).start());
+    let backends = ["a", "b"].map(|name| {
+        Backend::named(name)
+            .answer(Answer::tunnel("websocket"))
+            .start()
+    });
     let proxy = Proxy::start(Config::balanced(&backends)).await;
     let mut client = tunnel(&proxy).await;
     proxy.configure(Config::balanced(&backends).pool("tries = 2"));
@@ -143,11 +158,15 @@ async fn bytes_after_a_refused_upgrade_find_no_tunnel() {
     // same rules as any other. What must not be is a tunnel: the bytes at the
     // backend without a head of the proxy's making.
     let gate = Gate::new();
-    let backend = Backend::named("a").answer(Answer::text("no").when(&gate)).start();
+    let backend = Backend::named("a")
+        .answer(Answer::text("no").when(&gate))
+        .start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = Client::connect(proxy.address()).await;
     client
-        .send(format!("{UPGRADE}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"))
+        .send(format!(
+            "{UPGRADE}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+        ))
         .await;
     backend.request().await;
     gate.open();
@@ -160,7 +179,9 @@ async fn bytes_after_a_refused_upgrade_find_no_tunnel() {
 
 #[tokio::test]
 async fn a_101_nobody_asked_for_is_502() {
-    let backend = Backend::named("a").answer(Answer::tunnel("websocket")).start();
+    let backend = Backend::named("a")
+        .answer(Answer::tunnel("websocket"))
+        .start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send_get("/").await;
@@ -179,5 +200,8 @@ async fn http_2_is_not_upgraded_to() {
                    HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n";
     assert_eq!(raw(proxy.address(), request).await.text(), "a");
     let head = backend.request().await.head;
-    assert!(!head.has("upgrade") && !head.has("http2-settings"), "{head}");
+    assert!(
+        !head.has("upgrade") && !head.has("http2-settings"),
+        "{head}"
+    );
 }

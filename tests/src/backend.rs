@@ -335,7 +335,10 @@ async fn serve(
     }
 }
 
-#[expect(dead_code, reason = "sockets are kept for the port they hold, the queue they fill")]
+#[expect(
+    dead_code,
+    reason = "sockets are kept for the port they hold, the queue they fill"
+)]
 enum Port {
     Open(TcpListener),
     Held(TcpSocket),
@@ -358,7 +361,9 @@ impl Port {
         let socket = held(Some(address)).expect("the port was ours a moment ago");
         let listener = socket.listen(0).expect("the port is ours");
         let mut waiting = Vec::new();
-        while let Ok(Ok(stream)) = timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        while let Ok(Ok(stream)) =
+            timeout(Duration::from_millis(100), TcpStream::connect(address)).await
+        {
             waiting.push(stream);
         }
         Self::Full(listener, waiting)

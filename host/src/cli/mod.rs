@@ -4,11 +4,6 @@ use std::process::ExitCode;
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(std::io::stderr)
-        .init();
     let path =
         std::path::PathBuf::from(std::env::args().nth(2).unwrap_or("anubis.toml".to_owned()));
     let settings = match crate::config::load(&path) {
@@ -18,6 +13,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Err(error) = crate::telemetry::log::start(&settings.log) {
+        eprintln!("{error:#}");
+        return ExitCode::from(1);
+    }
     match crate::server::run(settings, crate::server::Source::File(path)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

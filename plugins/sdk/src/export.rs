@@ -49,8 +49,8 @@ macro_rules! export {
                     STRATEGY
                         .with_borrow_mut(|strategy| $crate::Configure::configure(strategy, &text))
                 }
-    }
-            $crate::glue::config::export_config!(Component with_types_in $crate::glue::config);
+            }
+    $crate::glue::config::export_config!(Component with_types_in $crate::glue::config);
         };
     };
 }
