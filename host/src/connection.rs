@@ -40,6 +40,8 @@ pub struct Watch {
     phase: AtomicU8,
     /// The client ran out of time; the socket answers 408 at its next read.
     head_overdue: AtomicBool,
+    /// The connection is being ended because nothing moved for too long.
+    stalled: AtomicBool,
     header_timeout: Duration,
     keep_alive: Duration,
     idle_timeout: Duration,
@@ -66,6 +68,7 @@ impl Watch {
             alarm: Alarm::new(),
             phase: AtomicU8::new(Phase::Idle as u8),
             head_overdue: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
@@ -81,10 +84,32 @@ impl Watch {
         self.alarm.off();
     }
 
-    /// A body moved, or is about to: the idle timeout starts anew.
-    pub fn streaming(&self) {
+    /// The client has the next move within a body; it may take its idle timeout.
+    pub fn waits_for_client(&self) {
+        self.streaming(self.idle_timeout);
+    }
+
+    /// A body moves on within `limit`, or the connection ends.
+    pub fn streaming(&self, limit: Duration) {
         self.enter(Phase::Streaming);
-        self.alarm.set(self.idle_timeout);
+        self.alarm.set(limit);
+    }
+
+    /// Within [`Watch::within`]: starts the time anew, with another limit.
+    pub fn extend(&self, limit: Duration) {
+        if self.phase() == Phase::Handling {
+            self.alarm.set(limit);
+        }
+    }
+
+    /// How long a client may take to go on with a body.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    /// Nothing moved for too long, which is why the connection ends.
+    pub fn has_stalled(&self) -> bool {
+        self.stalled.load(Relaxed)
     }
 
     /// The response is complete; the next request may take `keep_alive` to come.
@@ -118,13 +143,6 @@ impl Watch {
         }
     }
 
-    /// A body moved: the idle timeout starts anew, if bodies are what is waited for.
-    pub fn progress(&self) {
-        if self.phase() == Phase::Streaming {
-            self.alarm.set(self.idle_timeout);
-        }
-    }
-
     /// Ready when the connection has to end because its time is over.
     pub fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<Phase> {
         ready!(self.alarm.poll_ring(cx));
@@ -136,7 +154,10 @@ impl Watch {
                 self.alarm.off();
                 Poll::Ready(Phase::Head)
             }
-            phase => Poll::Ready(phase),
+            phase => {
+                self.stalled.store(phase == Phase::Streaming, Relaxed);
+                Poll::Ready(phase)
+            }
         }
     }
 }
@@ -196,7 +217,7 @@ async fn serve(
     );
     let mut draining = false;
     poll_fn(|cx| {
-        if worker.is_draining() && !std::mem::replace(&mut draining, true) {
+        if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
             connection.as_mut().graceful_shutdown();
         }
         // How a connection ended concerns nobody: its last request was answered or logged.

@@ -9,17 +9,19 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::config::ListenerSettings;
 use crate::connection;
+use crate::generation::Listening;
 use crate::worker::Worker;
 
 /// Connections the kernel may hold for us before they are accepted.
@@ -33,8 +35,9 @@ pub struct Bound {
     pub requested: SocketAddr,
     /// As it is.
     pub address: SocketAddr,
-    /// One for each worker.
-    sockets: Vec<StdListener>,
+    /// One for each worker, until that takes it: when the worker is done with
+    /// it, it is closed. The lock is for the one moment of taking.
+    sockets: Vec<Mutex<Option<StdListener>>>,
 }
 
 impl Bound {
@@ -58,8 +61,21 @@ impl Bound {
         Ok(Bound {
             requested: address,
             address: real,
-            sockets,
+            sockets: sockets
+                .into_iter()
+                .map(|socket| Mutex::new(Some(socket)))
+                .collect(),
         })
+    }
+
+    fn take(&self, worker: usize) -> io::Result<TcpListener> {
+        let mut socket = self.sockets[worker]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        socket
+            .take()
+            .ok_or(io::ErrorKind::NotFound.into())
+            .and_then(TcpListener::from_std)
     }
 }
 
@@ -137,7 +153,8 @@ impl Drop for Place {
 /// The accepting tasks of one worker.
 #[derive(Default)]
 pub struct Acceptors {
-    running: Vec<(Arc<Bound>, JoinHandle<()>)>,
+    /// Dropping the sender ends the task.
+    running: Vec<(Arc<Bound>, JoinHandle<()>, oneshot::Sender<()>)>,
 }
 
 impl Acceptors {
@@ -145,53 +162,53 @@ impl Acceptors {
     pub fn follow(&mut self, worker: &Rc<Worker>) {
         let generation = worker.generation();
         let listeners = generation.listeners();
-        self.running.retain(|(bound, task)| {
-            let stays = listeners
-                .iter()
-                .any(|listening| Arc::ptr_eq(&listening.bound, bound));
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
-        for listening in listeners {
-            if !self
+        self.running
+            .retain(|(bound, ..)| listeners.iter().any(|one| Arc::ptr_eq(&one.bound, bound)));
+        for Listening { bound, .. } in listeners {
+            if self
                 .running
                 .iter()
-                .any(|(bound, _)| Arc::ptr_eq(bound, &listening.bound))
+                .any(|(running, ..)| Arc::ptr_eq(running, bound))
             {
-                let bound = Arc::clone(&listening.bound);
-                let task =
-                    tokio::task::spawn_local(accept_all(Rc::clone(worker), Arc::clone(&bound)));
-                self.running.push((bound, task));
+                continue;
             }
+            let (stop, stopped) = oneshot::channel();
+            let acceptor = accept_until(stopped, Rc::clone(worker), Arc::clone(bound));
+            self.running
+                .push((Arc::clone(bound), tokio::task::spawn_local(acceptor), stop));
         }
     }
 
-    /// Accepts no more.
-    pub fn stop(&mut self) {
-        for (_, task) in self.running.drain(..) {
-            task.abort();
+    /// Accepts no more than what has already connected.
+    pub async fn stop(&mut self) {
+        for (_, task, stop) in self.running.drain(..) {
+            drop(stop);
+            // A task that panicked has closed its socket as well.
+            let _ = task.await;
         }
     }
 }
 
-async fn accept_all(worker: Rc<Worker>, bound: Arc<Bound>) {
-    let socket = bound.sockets[worker.index]
-        .try_clone()
-        .and_then(TcpListener::from_std);
-    let socket = match socket {
+async fn accept_until(stopped: oneshot::Receiver<()>, worker: Rc<Worker>, bound: Arc<Bound>) {
+    let socket = match bound.take(worker.index) {
         Ok(socket) => socket,
         Err(error) => {
             return tracing::error!(listener = %bound.address, worker = worker.index, %error, "cannot accept");
         }
     };
+    tokio::select! {
+        _ = stopped => accept_backlog(socket, &worker, &bound).await,
+        never = accept_all(&socket, &worker, &bound) => never,
+    }
+}
+
+async fn accept_all(socket: &TcpListener, worker: &Rc<Worker>, bound: &Arc<Bound>) -> ! {
     let mut pause = BACK_OFF.0;
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
                 pause = BACK_OFF.0;
-                deal(&worker, &bound, stream, peer);
+                deal(worker, bound, stream, peer);
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -201,6 +218,16 @@ async fn accept_all(worker: Rc<Worker>, bound: Arc<Bound>) {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }
+        }
+    }
+}
+
+/// Who has connected before the socket closes is served, not reset.
+async fn accept_backlog(socket: TcpListener, worker: &Rc<Worker>, bound: &Arc<Bound>) {
+    while let Ok(accepted) = timeout(Duration::ZERO, socket.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => deal(worker, bound, stream, peer),
+            Err(_) => return,
         }
     }
 }

@@ -99,6 +99,9 @@ pub enum Cause {
     /// What came back is not HTTP/1.
     #[error("its answer is not HTTP/1: {0}")]
     Protocol(hyper::Error),
+    /// The client did not go on with its request body in time.
+    #[error("the client's request body stalled")]
+    RequestTimeout,
     /// The client's request body broke off or was malformed.
     #[error("the client's request body broke off: {0}")]
     RequestBody(hyper::Error),

@@ -28,6 +28,9 @@ use crate::transport::Upstreams;
 /// connections looked through.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 
+/// How long idle connections may still send a request when the worker drains.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// What a worker is given when it starts.
 pub struct Seat {
     /// 0, 1 ...
@@ -52,11 +55,19 @@ pub struct Worker {
     upstreams: Upstreams<RequestBody>,
     pub spread: Arc<Spread>,
     pub access: Option<AccessLog>,
-    draining: Cell<bool>,
+    drain_stage: Cell<Drain>,
     /// Connections and tunnels.
     opened: Cell<usize>,
     /// The worker's main task, once it waits for `opened` to become 0.
     emptied: RefCell<Option<Waker>>,
+}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    Answering,
+    Closing,
 }
 
 /// A connection or tunnel that a drain waits for.
@@ -78,9 +89,14 @@ impl Worker {
         self.random.borrow_mut().u64(..) >> 11
     }
 
-    /// No new requests: connections close as they become idle.
+    /// Every answer is the last one of its connection.
     pub fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.drain_stage.get() != Drain::No
+    }
+
+    /// Connections that wait for a request are to be closed.
+    pub fn closes_idle(&self) -> bool {
+        self.drain_stage.get() == Drain::Closing
     }
 
     /// Counts a connection or tunnel as open until the guard is dropped.
@@ -109,23 +125,38 @@ impl Worker {
         }
     }
 
+    /// Lets connections end: a request that comes is answered with
+    /// `Connection: close`, and who is still idle after [`FAREWELL`] is closed.
+    /// So a client that sends just now is not cut off.
     async fn drain(&self, grace: Duration) {
-        self.draining.set(true);
+        let over = tokio::time::Instant::now() + grace;
+        self.drain_stage.set(Drain::Answering);
+        if tokio::time::timeout(FAREWELL.min(grace), self.emptied())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        self.drain_stage.set(Drain::Closing);
         timer::wake_all();
-        let emptied = poll_fn(|cx| {
-            if self.opened.get() == 0 {
-                return Poll::Ready(());
-            }
-            *self.emptied.borrow_mut() = Some(cx.waker().clone());
-            Poll::Pending
-        });
-        if tokio::time::timeout(grace, emptied).await.is_err() {
+        if tokio::time::timeout_at(over, self.emptied()).await.is_err() {
             tracing::warn!(
                 worker = self.index,
                 connections = self.opened.get(),
                 "grace time over, closing connections"
             );
         }
+    }
+
+    async fn emptied(&self) {
+        poll_fn(|cx| {
+            if self.opened.get() == 0 {
+                return Poll::Ready(());
+            }
+            *self.emptied.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -179,7 +210,7 @@ async fn serve(seat: Seat) {
         upstreams,
         spread,
         access,
-        draining: Cell::new(false),
+        drain_stage: Cell::new(Drain::No),
         opened: Cell::new(0),
         emptied: RefCell::default(),
     });
@@ -202,9 +233,16 @@ async fn serve(seat: Seat) {
             }
         }
     };
-    acceptors.stop();
-    while let Ok(handed) = handed.try_recv() {
-        connection::spawn_handed(&worker, handed);
+    acceptors.stop().await;
+    let late = async {
+        while let Some(handed) = handed.recv().await {
+            connection::spawn_handed(&worker, handed);
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        () = late => {}
+        () = worker.drain(grace) => {}
     }
-    worker.drain(grace).await;
 }

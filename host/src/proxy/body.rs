@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -19,45 +20,66 @@ pub struct RequestBody {
     /// `None`: there is no body.
     incoming: Option<Incoming>,
     watch: Arc<Watch>,
-    progress: Upload,
+    upload: Upload,
+    /// How long the backend may think once it has all of the body.
+    response_timeout: Duration,
 }
 
-/// Whether all of a request body was passed on.
+/// How far a request body got.
 #[derive(Clone, Default)]
-pub struct Upload(Option<Rc<Cell<bool>>>);
+pub struct Upload(Option<Rc<Cell<Progress>>>);
+
+/// Whose move it is.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Progress {
+    /// The backend has not asked for (more of) the body.
+    #[default]
+    Backend,
+    /// It did, and the client has not sent it.
+    Client,
+    /// All of it was passed on.
+    Complete,
+}
 
 impl Upload {
     /// Nothing of the request is left to be sent.
     pub fn is_complete(&self) -> bool {
-        self.0.as_ref().is_none_or(|done| done.get())
+        self.0
+            .as_ref()
+            .is_none_or(|progress| progress.get() == Progress::Complete)
+    }
+
+    /// The client owes some of its body.
+    pub fn waits_for_client(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|progress| progress.get() == Progress::Client)
+    }
+
+    fn set(&self, progress: Progress) {
+        if let Some(cell) = &self.0 {
+            cell.set(progress);
+        }
     }
 }
 
 impl RequestBody {
     /// The body of a request that `client` sent.
     pub fn new(incoming: Incoming, client: &Client) -> RequestBody {
-        let watch = Arc::clone(&client.watch);
+        let body = RequestBody::empty(Arc::clone(&client.watch));
         if incoming.is_end_stream() {
-            return RequestBody {
-                incoming: None,
-                watch,
-                progress: Upload(None),
-            };
+            return body;
         }
         RequestBody {
             incoming: Some(incoming),
-            watch,
-            progress: Upload(Some(Rc::default())),
+            upload: Upload(Some(Rc::default())),
+            ..body
         }
     }
 
     /// An empty body beside this empty one, for a request that may be sent again.
     pub fn again(&self) -> RequestBody {
-        RequestBody {
-            incoming: None,
-            watch: Arc::clone(&self.watch),
-            progress: Upload(None),
-        }
+        RequestBody::empty(Arc::clone(&self.watch))
     }
 
     /// The request has no body.
@@ -65,15 +87,32 @@ impl RequestBody {
         self.incoming.is_none()
     }
 
-    /// Tells later how far the body got.
-    pub fn progress(&self) -> Upload {
-        self.progress.clone()
+    /// Sets how long the backend may take to answer once it has the whole body.
+    pub fn answered_within(&mut self, response_timeout: Duration) {
+        self.response_timeout = response_timeout;
     }
 
-    fn completed(&self) {
-        if let Upload(Some(done)) = &self.progress {
-            done.set(true);
+    /// Tells later how far the body got.
+    pub fn upload(&self) -> Upload {
+        self.upload.clone()
+    }
+
+    fn empty(watch: Arc<Watch>) -> RequestBody {
+        RequestBody {
+            incoming: None,
+            watch,
+            upload: Upload(None),
+            response_timeout: Duration::MAX,
         }
+    }
+
+    /// Time starts anew for whoever has the next move.
+    fn moved(&self, progress: Progress) {
+        self.upload.set(progress);
+        self.watch.extend(match progress {
+            Progress::Complete => self.response_timeout,
+            Progress::Backend | Progress::Client => self.watch.idle_timeout(),
+        });
     }
 }
 
@@ -88,15 +127,19 @@ impl Body for RequestBody {
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(None);
         };
-        let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx));
-        let ended = incoming.is_end_stream();
-        match &frame {
-            Some(Ok(_)) => self.watch.progress(),
-            Some(Err(_)) => {}
-            None => self.completed(),
-        }
-        if ended {
-            self.completed();
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            if !self.upload.waits_for_client() {
+                self.moved(Progress::Client);
+            }
+            return Poll::Pending;
+        };
+        let ended = frame.is_none() || incoming.is_end_stream();
+        if !matches!(frame, Some(Err(_))) {
+            self.moved(if ended {
+                Progress::Complete
+            } else {
+                Progress::Backend
+            });
         }
         Poll::Ready(frame)
     }
@@ -141,7 +184,10 @@ impl Body for ResponseBody {
         match &mut *self {
             ResponseBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             ResponseBody::Upstream { incoming, exchange } => {
-                let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx));
+                let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+                    exchange.waits_for_backend();
+                    return Poll::Pending;
+                };
                 match &frame {
                     Some(Ok(frame)) => exchange.progress(frame.data_ref().map_or(0, Bytes::len)),
                     Some(Err(_)) => exchange.broke_off(),

@@ -112,6 +112,7 @@ impl Cause {
             Cause::Local(_)
             | Cause::ResponseTimeout
             | Cause::Protocol(_)
+            | Cause::RequestTimeout
             | Cause::RequestBody(_) => Retry::Never,
         }
     }
@@ -126,6 +127,7 @@ impl Cause {
                 Refusal::new(StatusCode::GATEWAY_TIMEOUT)
             }
             Cause::Local(_) => Refusal::unavailable(),
+            Cause::RequestTimeout => Refusal::closing(StatusCode::REQUEST_TIMEOUT),
             Cause::RequestBody(_) => Refusal::bad_request(),
         }
     }
@@ -137,7 +139,10 @@ impl Cause {
             Cause::ConnectTimeout | Cause::ResponseTimeout => Some(Failure::Timeout),
             Cause::Closed(_) => Some(Failure::Reset),
             Cause::Protocol(_) => Some(Failure::Protocol),
-            Cause::Local(_) | Cause::StaleConnection | Cause::RequestBody(_) => None,
+            Cause::Local(_)
+            | Cause::StaleConnection
+            | Cause::RequestTimeout
+            | Cause::RequestBody(_) => None,
         }
     }
 }

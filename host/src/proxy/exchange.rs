@@ -23,8 +23,11 @@ pub struct Exchange {
 struct Open {
     attempt: Attempt,
     pool: Rc<LocalPool>,
-    connection: Connection<RequestBody>,
+    /// `None` where no other request may follow on it.
+    connection: Option<Connection<RequestBody>>,
     upload: Upload,
+    /// The backend has the next move.
+    waits_for_backend: bool,
 }
 
 impl Exchange {
@@ -33,7 +36,7 @@ impl Exchange {
         client: &Rc<Client>,
         pool: &Rc<LocalPool>,
         attempt: Attempt,
-        connection: Connection<RequestBody>,
+        connection: Option<Connection<RequestBody>>,
         upload: Upload,
         record: Option<Box<Record>>,
     ) -> Exchange {
@@ -42,6 +45,7 @@ impl Exchange {
             pool: Rc::clone(pool),
             connection,
             upload,
+            waits_for_backend: false,
         };
         Exchange {
             client: Rc::clone(client),
@@ -52,9 +56,22 @@ impl Exchange {
 
     /// `bytes` more are on their way to the client.
     pub fn progress(&mut self, bytes: usize) {
-        self.client.watch.streaming();
+        self.client.watch.waits_for_client();
+        if let Some(open) = &mut self.open {
+            open.waits_for_backend = false;
+        }
         if let Some(record) = &mut self.record {
             record.add_bytes(bytes as u64);
+        }
+    }
+
+    /// The client has all there was and waits for more.
+    pub fn waits_for_backend(&mut self) {
+        if let Some(open) = self.open.as_mut().filter(|open| !open.waits_for_backend) {
+            open.waits_for_backend = true;
+            self.client
+                .watch
+                .streaming(open.pool.settings().idle_timeout);
         }
     }
 
@@ -65,9 +82,8 @@ impl Exchange {
         };
         open.attempt.complete();
         // A connection that still carries the request's body cannot carry the next request.
-        if open.upload.is_complete() {
-            open.pool
-                .keep(open.attempt.picked().member, open.connection);
+        if let Some(connection) = open.connection.filter(|_| open.upload.is_complete()) {
+            open.pool.keep(open.attempt.picked().member, connection);
         }
         self.client.watch.idle();
     }
@@ -82,6 +98,12 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if let Some(open) = &mut self.open
+            && open.waits_for_backend
+            && self.client.watch.has_stalled()
+        {
+            open.attempt.failed(Some(Failure::Timeout));
+        }
         if let Some(record) = self.record.take() {
             record.write(&self.client);
         }

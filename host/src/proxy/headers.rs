@@ -7,8 +7,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -46,11 +46,36 @@ fn strip_nominated(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .filter_map(|token| HeaderName::try_from(token.trim()).ok())
-        .filter(|name| *name != HOST && *name != http::header::CONTENT_LENGTH)
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
         .collect();
     for name in nominated {
         headers.remove(name);
     }
+}
+
+/// RFC 9112 section 6.3: where a message is framed by its transfer coding, a
+/// `Content-Length` beside it is not to be believed, and not to be passed on.
+/// True if there was one.
+pub fn drop_false_length(headers: &mut HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) && headers.remove(CONTENT_LENGTH).is_some()
+}
+
+/// Removes names that a backend's CGI-like interface could not tell from those
+/// which the proxy sets, such as `X_Forwarded_For`.
+pub fn strip_twins(headers: &mut HeaderMap) {
+    let is_twin = |name: &&HeaderName| {
+        name.as_str().contains('_') && is_ours(&name.as_str().replace('_', "-"))
+    };
+    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
+    for name in twins {
+        headers.remove(name);
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO]
+        .iter()
+        .any(|ours| *ours == name)
 }
 
 /// The client announced with `TE: trailers` that it takes trailers

@@ -13,7 +13,8 @@ mod upgrade;
 
 use std::rc::Rc;
 
-use http::{Request, Response, StatusCode, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 pub use body::{RequestBody, ResponseBody};
@@ -30,6 +31,8 @@ use crate::connection::Client;
 use crate::transport::{Cause, Connection, Reuse, SendError};
 use crate::worker::{Choice, LocalPool};
 
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// Answers one request. Every way out is a response: errors are answered here
 /// and go no further.
 pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -40,13 +43,17 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
         Ok(outgoing) => forward(&client, outgoing, &mut record).await,
         Err(refusal) => Err(refusal),
     };
-    result.unwrap_or_else(|refusal| {
+    let mut response = result.unwrap_or_else(|refusal| {
         client.watch.idle();
         if let Some(record) = record.take() {
             record.refused(refusal.status, &client);
         }
         refusal.into_response(json)
-    })
+    });
+    if client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, CLOSE);
+    }
+    response
 }
 
 /// Sends the request to one backend after another until one answers, none is
@@ -106,8 +113,11 @@ async fn send(
     let member = attempt.picked().member;
     let mut reuse = Reuse::Allowed;
     loop {
-        let upload = request.body().progress();
-        let SendError { cause, unsent } = match pool
+        request
+            .body_mut()
+            .answered_within(pool.limits.response_timeout);
+        let upload = request.body().upload();
+        let SendError { mut cause, unsent } = match pool
             .upstream(member)
             .send(request, &pool.limits, &client.watch, reuse)
             .await
@@ -124,6 +134,9 @@ async fn send(
             Err(error) => error,
         };
         outgoing.give_back(unsent);
+        if matches!(cause, Cause::ResponseTimeout) && upload.waits_for_client() {
+            cause = Cause::RequestTimeout;
+        }
         if cause.retry() == Retry::FreshConnection
             && reuse == Reuse::Allowed
             && let Some(again) = outgoing.take(pool.host_header(member))
@@ -142,7 +155,7 @@ async fn send(
 /// reached, the whole pool is down.
 fn nobody_left(last: Option<Cause>) -> Refusal {
     match last {
-        None | Some(Cause::Connect(_) | Cause::ConnectTimeout) => Refusal::unavailable(),
+        None | Some(Cause::Connect(_)) => Refusal::unavailable(),
         Some(cause) => cause.refusal(),
     }
 }
@@ -168,11 +181,13 @@ fn respond(
         return upgrade::switch(client, pool, outgoing.upgrade, attempt, response, record);
     }
     let (mut parts, incoming) = response.into_parts();
+    let trustworthy = !headers::drop_false_length(&mut parts.headers);
+    let connection = Some(connection).filter(|_| trustworthy);
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::add_via(&mut parts.headers);
     // The backend's version ends here, as its connection does.
     parts.version = Version::HTTP_11;
-    client.watch.streaming();
+    client.watch.waits_for_client();
     let exchange = Exchange::new(client, pool, attempt, connection, upload, record.take());
     Ok(Response::from_parts(
         parts,

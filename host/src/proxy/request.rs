@@ -43,6 +43,7 @@ impl Outgoing {
         let mut map = parts.headers;
         expect_continue(&mut map)?;
         headers::strip_hop_by_hop(&mut map);
+        headers::strip_twins(&mut map);
         if let Some(authority) = target.authority {
             // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
             map.insert(HOST, authority);
@@ -169,7 +170,12 @@ fn check_host(version: Version, map: &HeaderMap) -> Result<(), Refusal> {
 
 /// `uri-host [":" port]` without user information.
 fn is_plain_host(host: &str) -> bool {
-    !host.contains('@') && host.parse::<Authority>().is_ok()
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let port = host.strip_prefix(authority.host());
+    // What follows the host is nothing, a colon, or a colon and a port number.
+    matches!(port, Some("" | ":")) || port.is_some() && authority.port_u16().is_some()
 }
 
 /// RFC 9112 section 6.3: refuses every framing that two parsers could read
