@@ -62,3 +62,6 @@ impl ConsistentHash {
 }
 
 anubis_strategy::export!(ConsistentHash, configured);
+
+#[cfg(test)]
+mod tests;

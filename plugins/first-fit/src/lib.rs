@@ -78,3 +78,6 @@ impl FirstFit {
 }
 
 anubis_strategy::export!(FirstFit, configured);
+
+#[cfg(test)]
+mod tests;

@@ -22,3 +22,6 @@ impl Strategy for IpHash {
 }
 
 anubis_strategy::export!(IpHash);
+
+#[cfg(test)]
+mod tests;

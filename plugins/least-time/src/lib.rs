@@ -37,7 +37,7 @@ impl Configure for LeastTime {
 impl Strategy for LeastTime {
     fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
         let time = ExpectedTime::of(backends);
-        let time = |backend| time.at(backend, backend.latency_us.max(self.default_latency));
+        let time = |backend: &Backend| time.at(backend, backend.latency_us.max(self.default_latency));
         let (mut index, mut least, mut ties) = (0, f64::INFINITY, false);
         for (candidate, backend) in backends.iter().enumerate() {
             let time = time(backend);
@@ -55,3 +55,6 @@ impl Strategy for LeastTime {
 }
 
 anubis_strategy::export!(LeastTime, configured);
+
+#[cfg(test)]
+mod tests;

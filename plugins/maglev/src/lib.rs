@@ -89,3 +89,6 @@ fn steady_weight(backend: &Backend) -> u32 {
 }
 
 anubis_strategy::export!(Maglev);
+
+#[cfg(test)]
+mod tests;

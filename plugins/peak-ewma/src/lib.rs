@@ -58,3 +58,6 @@ impl PeakEwma {
 }
 
 anubis_strategy::export!(PeakEwma, configured);
+
+#[cfg(test)]
+mod tests;

@@ -88,3 +88,6 @@ fn spill(capacities: impl IntoIterator<Item = u64> + Clone, random: &mut Random)
 }
 
 anubis_strategy::export!(PriorityZone, configured);
+
+#[cfg(test)]
+mod tests;

@@ -90,15 +90,7 @@ fn at(backends: &[Backend], mut point: u64, skip: &[usize]) -> usize {
 mod tests {
     use super::*;
     use crate::Request;
-
-    fn pool(weights: &[u32]) -> Vec<Backend> {
-        let backend = |(id, &weight)| Backend {
-            id: id as u32,
-            weight,
-            ..Backend::default()
-        };
-        weights.iter().enumerate().map(backend).collect()
-    }
+    use crate::testing::pool;
 
     fn random(seed: u64) -> Random {
         Random::of(&Request {

@@ -83,7 +83,7 @@ pub mod members {
 pub mod shared {
     use super::proxy::shared as proxy;
 
-    /// TODO
+    /// Adds to a counter and returns the new value.
     pub fn add(slot: u32, delta: i64) -> i64 {
         proxy::add(slot, delta)
     }

@@ -22,7 +22,7 @@
 //! [`Configure`] it takes options from the operator's `config = { ... }`.
 //!
 //! Everything but the export itself is ordinary Rust: test it natively with
-//! `cargo test`.
+//! `cargo test`, for which [`testing`] has pools, requests and a simulation.
 //!
 //! # Building blocks
 //!
@@ -60,6 +60,7 @@ mod random;
 pub mod rendezvous;
 pub mod rotation;
 mod strategy;
+pub mod testing;
 mod types;
 
 pub use imports::{inbound, log, members, shared};

@@ -59,16 +59,8 @@ fn unit(bits: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::pool;
     use proptest::prelude::*;
-
-    fn pool(weights: &[u32]) -> Vec<Backend> {
-        let backend = |(id, &weight)| Backend {
-            id: id as u32,
-            weight,
-            ..Backend::default()
-        };
-        weights.iter().enumerate().map(backend).collect()
-    }
 
     fn owner(rendezvous: &mut Rendezvous, key: u64, backends: &[Backend]) -> u32 {
         let index = rendezvous.prefer(mix(key), backends, |_| true);

@@ -195,16 +195,8 @@ fn gcd_64(mut a: u64, mut b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::pool;
     use proptest::prelude::*;
-
-    fn pool(weights: &[u32]) -> Vec<Backend> {
-        let backend = |(id, &weight)| Backend {
-            id: id as u32,
-            weight,
-            ..Backend::default()
-        };
-        weights.iter().enumerate().map(backend).collect()
-    }
 
     fn turns(weights: &[u32], count: u64) -> Vec<usize> {
         let (backends, mut rotation) = (pool(weights), Rotation::default());

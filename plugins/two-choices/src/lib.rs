@@ -42,3 +42,6 @@ impl Strategy for TwoChoices {
 }
 
 anubis_strategy::export!(TwoChoices, configured);
+
+#[cfg(test)]
+mod tests;
