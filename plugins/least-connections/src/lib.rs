@@ -13,3 +13,6 @@ impl Strategy for LeastConnections {
 }
 
 anubis_strategy::export!(LeastConnections);
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,18 @@
 //! The shortest expected time to a response; equals take turns by weight.
 //!
-//! See [`Cost`] for the formula.
+//! The time is [`ExpectedTime`] of the proxy's estimate, which decays while a
+//! backend is not asked, so a slow one is tried again. An estimate below
+//! `default-latency` counts as that much, as does none: differences so small
+//! are noise, and a newcomer is the equal of the fastest until it is known.
 
-mod cost;
-
-pub use cost::Cost;
-
+use anubis_strategy::load::ExpectedTime;
 use anubis_strategy::options::Options;
 use anubis_strategy::{Backend, Configure, Refusal, Request, Strategy, rotation};
 
 /// The strategy; it keeps nothing but its option.
 #[derive(Debug)]
 pub struct LeastTime {
-    /// What a backend without a sample is taken to need, in microseconds, and
-    /// the least that any is taken to need.
+    /// In microseconds, never 0.
     default_latency: u32,
 }
 
@@ -37,23 +36,25 @@ impl Configure for LeastTime {
 
 impl Strategy for LeastTime {
     fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
-        let cost = Cost::new(backends, self.default_latency);
-        let (mut best, mut index, mut ties) = (cost.of(&backends[0]), 0, false);
-        for (candidate, backend) in backends.iter().enumerate().skip(1) {
-            let other = cost.of(backend);
-            if other < best {
-                (best, index, ties) = (other, candidate, false);
-            } else if other == best {
+        let time = ExpectedTime::of(backends);
+        let time = |backend: &Backend| time.at(backend, backend.latency_us.max(self.default_latency));
+        let (mut index, mut least, mut ties) = (0, f64::INFINITY, false);
+        for (candidate, backend) in backends.iter().enumerate() {
+            let time = time(backend);
+            if time < least {
+                (index, least, ties) = (candidate, time, false);
+            } else if time == least {
                 ties = true;
             }
         }
         if ties {
-            index = rotation::share(request.sequence, backends, |backend| {
-                cost.of(backend) == best
-            });
+            index = rotation::share(request.sequence, backends, |backend| time(backend) == least);
         }
         Ok(index)
     }
 }
 
 anubis_strategy::export!(LeastTime, configured);
+
+#[cfg(test)]
+mod tests;

@@ -13,3 +13,6 @@ impl Strategy for Draw {
 }
 
 anubis_strategy::export!(Draw);
+
+#[cfg(test)]
+mod tests;

@@ -20,3 +20,6 @@ impl Strategy for RoundRobin {
 }
 
 anubis_strategy::export!(RoundRobin);
+
+#[cfg(test)]
+mod tests;

@@ -8,37 +8,63 @@ pub fn weighted(backends: &[Backend], random: &mut Random) -> usize {
     at(backends, point, &[])
 }
 
-/// `N` *different* backends' indices, in the order drawn, each in proportion to
-/// the weights of those not drawn before; fewer where the list is shorter. An
-/// index that was not drawn is `None`.
+/// *Different* backends' indices, in the order drawn, each in proportion to the
+/// weights of those not drawn before; ends with the list, and after 16.
 ///
 /// ```
 /// use anubis_strategy::{Backend, Random, Request, draw};
 ///
 /// let backends = [Backend { weight: 1, ..Backend::default() }; 3];
-/// let drawn = draw::distinct::<2>(&backends, &mut Random::of(&Request::default()));
+/// let mut random = Random::of(&Request::default());
+/// let drawn: Vec<usize> = draw::distinct(&backends, &mut random).take(2).collect();
 /// assert_ne!(drawn[0], drawn[1]);
 /// ```
-pub fn distinct<const N: usize>(backends: &[Backend], random: &mut Random) -> [Option<usize>; N] {
-    let mut drawn = [None; N];
-    let mut sorted = [usize::MAX; N];
-    let mut left = total_weight(backends);
-    for count in 0..N.min(backends.len()) {
-        let index = at(backends, random.below(left), &sorted[..count]);
-        drawn[count] = Some(index);
-        left = left.saturating_sub(u64::from(backends[index].weight));
-        sorted[count] = index;
-        sorted[..=count].sort_unstable();
+pub fn distinct<'a>(backends: &'a [Backend], random: &'a mut Random) -> Distinct<'a> {
+    Distinct {
+        backends,
+        random,
+        left: total_weight(backends),
+        drawn: [0; MOST],
+        count: 0,
     }
-    drawn
 }
 
 /// The sum of all weights.
+#[inline]
 pub fn total_weight(backends: &[Backend]) -> u64 {
-    backends
-        .iter()
-        .map(|backend| u64::from(backend.weight))
-        .sum()
+    backends.iter().map(|backend| u64::from(backend.weight)).sum()
+}
+
+const MOST: usize = 16;
+
+/// Draws without putting back; see [`distinct`].
+#[derive(Debug)]
+pub struct Distinct<'a> {
+    backends: &'a [Backend],
+    random: &'a mut Random,
+    /// The weight of those not drawn yet.
+    left: u64,
+    /// The first `count` are drawn, ascending.
+    drawn: [usize; MOST],
+    count: usize,
+}
+
+impl Iterator for Distinct<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let count = self.count;
+        if count == self.backends.len() || count == MOST {
+            return None;
+        }
+        let index = at(self.backends, self.random.below(self.left), &self.drawn[..count]);
+        self.left = self.left.saturating_sub(u64::from(self.backends[index].weight));
+        let place = self.drawn[..count].partition_point(|earlier| *earlier < index);
+        self.drawn.copy_within(place..count, place + 1);
+        self.drawn[place] = index;
+        self.count += 1;
+        Some(index)
+    }
 }
 
 /// The backend whose stretch of weights holds `point`, when those in `skip`
@@ -64,15 +90,7 @@ fn at(backends: &[Backend], mut point: u64, skip: &[usize]) -> usize {
 mod tests {
     use super::*;
     use crate::Request;
-
-    fn pool(weights: &[u32]) -> Vec<Backend> {
-        let backend = |(id, &weight)| Backend {
-            id: id as u32,
-            weight,
-            ..Backend::default()
-        };
-        weights.iter().enumerate().map(backend).collect()
-    }
+    use crate::testing::pool;
 
     fn random(seed: u64) -> Random {
         Random::of(&Request {
@@ -99,17 +117,25 @@ mod tests {
     fn the_second_draw_is_another_one_also_when_the_first_has_all_the_weight() {
         let backends = pool(&[65535, 1]);
         for seed in 0..1000 {
-            let mut drawn = distinct::<2>(&backends, &mut random(seed)).map(|index| index.unwrap());
+            let mut drawn: Vec<_> = distinct(&backends, &mut random(seed)).collect();
             drawn.sort_unstable();
             assert_eq!(drawn, [0, 1]);
         }
     }
 
     #[test]
-    fn a_short_list_gives_what_it_has() {
-        let drawn = distinct::<3>(&pool(&[2, 2]), &mut random(3));
-        assert!(drawn[0].is_some() && drawn[1].is_some() && drawn[2].is_none());
-        assert_eq!(distinct::<2>(&[], &mut random(3)), [None, None]);
+    fn draws_every_one_once_in_an_order_that_goes_by_weight() {
+        let backends = pool(&[1, 2, 3, 4, 5]);
+        let mut first = [0; 5];
+        for seed in 0..3000 {
+            let mut drawn: Vec<_> = distinct(&backends, &mut random(seed)).collect();
+            first[drawn[0]] += 1;
+            drawn.sort_unstable();
+            assert_eq!(drawn, [0, 1, 2, 3, 4]);
+        }
+        assert!(first.is_sorted(), "{first:?}");
+        assert_eq!(distinct(&[], &mut random(3)).next(), None);
+        assert_eq!(distinct(&pool(&[1; 40]), &mut random(3)).count(), MOST);
     }
 
     #[test]
@@ -117,7 +143,6 @@ mod tests {
         let backends = pool(&[0, 0, 0]);
         let mut random = random(5);
         assert!(weighted(&backends, &mut random) < 3);
-        let drawn = distinct::<3>(&backends, &mut random);
-        assert_eq!(drawn.iter().flatten().count(), 3);
+        assert_eq!(distinct(&backends, &mut random).count(), 3);
     }
 }

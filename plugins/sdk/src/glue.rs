@@ -21,9 +21,20 @@ pub mod config {
     });
 }
 
+/// What the proxy offers. What a plugin does not use does not get into its
+/// component.
+pub mod imports {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "imports",
+        with: { "anubis:lb/types@0.1.0": crate::glue::simple::anubis::lb::types },
+        generate_all,
+    });
+}
+
 pub use simple::anubis::lb::types;
 
-use crate::{Backend, Refusal, Request, Strategy};
+use crate::{Backend, Level, Refusal, Request, Strategy};
 use std::mem::{offset_of, size_of};
 
 macro_rules! assert_same_layout {
@@ -73,6 +84,18 @@ impl From<Refusal> for types::Refusal {
             Refusal::Fallback => Self::Fallback,
             Refusal::Wait => Self::Wait,
             Refusal::Reject(status) => Self::Reject(status),
+        }
+    }
+}
+
+impl From<Level> for types::Level {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
         }
     }
 }

@@ -22,7 +22,7 @@
 //! [`Configure`] it takes options from the operator's `config = { ... }`.
 //!
 //! Everything but the export itself is ordinary Rust: test it natively with
-//! `cargo test`.
+//! `cargo test`, for which [`testing`] has pools, requests and a simulation.
 //!
 //! # Building blocks
 //!
@@ -31,9 +31,14 @@
 //! | random numbers that replay | [`Random`], [`Request::random`] |
 //! | a draw in proportion to the weights | [`draw::weighted`], [`draw::distinct`] |
 //! | "less loaded", without division | [`load::compare`], [`load::least`] |
+//! | the time a request is expected to take | [`load::ExpectedTime`] |
 //! | going round in proportion to the weights | [`rotation::Rotation`], [`rotation::share`] |
-//! | affinity that survives a changed pool | [`rendezvous::Rendezvous`] |
+//! | affinity that survives a changed pool | [`rendezvous::Rendezvous`], [`identity::Identities`] |
 //! | options from the configuration | [`options::Options`] |
+//!
+//! What the numbers do not say is asked of the proxy: [`inbound`] (the request's
+//! path and headers), [`members`] (the backends' names and labels), [`shared`]
+//! (counters over all workers), [`log`].
 //!
 //! # What to keep in mind
 //!
@@ -47,14 +52,18 @@ pub mod glue;
 
 pub mod draw;
 mod export;
+pub mod identity;
+mod imports;
 pub mod load;
 pub mod options;
 mod random;
 pub mod rendezvous;
 pub mod rotation;
 mod strategy;
+pub mod testing;
 mod types;
 
+pub use imports::{inbound, log, members, shared};
 pub use random::Random;
 pub use strategy::{Configure, Strategy};
 pub use types::{Backend, Level, Refusal, Request};
