@@ -1,5 +1,5 @@
-;; Traps when it is asked for a retry or told that the sequence number is 5000 or more;
-;; else picks the first backend. It passes its rehearsal.
+;; Traps at the 5000th pick of the pool and all that follow, else picks the first
+;; backend: it passes its rehearsal.
 (component
   (type $types-interface (instance
     (type $backend (record
