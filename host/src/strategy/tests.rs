@@ -278,9 +278,15 @@ fn state_survives_a_swap() {
     for wanted in 0..3 {
         assert_eq!(pick(&mut picker, &rows(9)).pick, Pick::Backend(wanted));
     }
-    let mut picker = Picker::new(guest("counts"), members(), Some(picker));
-    assert_eq!(pick(&mut picker, &rows(9)).pick, Pick::Backend(3));
-    let mut other = Picker::new(guest("always-first"), members(), Some(picker));
+    let mut second = Picker::new(guest("counts"), members(), Some(&mut picker));
+    assert_eq!(pick(&mut second, &rows(9)).pick, Pick::Backend(3));
+    assert_eq!(pick(&mut second, &rows(9)).pick, Pick::Backend(4));
+    let decision = pick(&mut picker, &rows(9));
+    assert_eq!(
+        (decision.pick, decision.fallback),
+        (Pick::Backend(3), false)
+    );
+    let mut other = Picker::new(guest("always-first"), members(), Some(&mut second));
     assert_eq!(pick(&mut other, &rows(9)).pick, Pick::Backend(0));
 }
 
@@ -288,7 +294,7 @@ fn state_survives_a_swap() {
 fn a_state_that_cannot_go_over_starts_cold() {
     let old = guest_with("state-bomb", |settings| settings.memory = 64 << 20).unwrap();
     let new = guest("counts");
-    let mut picker = Picker::new(new.clone(), members(), Some(picker(&old)));
+    let mut picker = Picker::new(new.clone(), members(), Some(&mut picker(&old)));
     assert_eq!(pick(&mut picker, &rows(9)).pick, Pick::Backend(0));
     assert_eq!(new.stats().all_faults(), 0);
 }
@@ -302,7 +308,7 @@ fn shared_slots_outlive_a_swap_and_a_rehearsal_leaves_them_alone() {
     assert_eq!(pick(&mut second, &rows(5)).pick, Pick::Backend(1));
     let new = guest("shared-counter");
     new.rehearse(&rows(5), members()).unwrap();
-    let mut third = Picker::new(new, members(), Some(first));
+    let mut third = Picker::new(new, members(), Some(&mut first));
     drop((old, second));
     assert_eq!(pick(&mut third, &rows(5)).pick, Pick::Backend(2));
 }
@@ -360,7 +366,7 @@ fn the_last_plan_stays_in_force() {
     let mut picker = picker(&good);
     picker.replan_if_due(&rows(4), 0, 1);
     let bad = guest("planner-bad");
-    let mut picker = Picker::new(bad.clone(), members(), Some(picker));
+    let mut picker = Picker::new(bad.clone(), members(), Some(&mut picker));
     assert!(!picker.replan_if_due(&rows(4), 0, 1));
     assert_eq!(bad.stats().faults(FaultKind::BadIndex), 1);
     let decision = pick(&mut picker, &rows(4));
@@ -455,6 +461,7 @@ fn a_file_without_end_is_not_read_to_its_end() {
 
 #[test]
 fn every_shipped_strategy_passes_its_rehearsal() {
+    assert!(crate::plugin::shipped::bytes("least-time").is_some());
     for name in crate::plugin::shipped::names() {
         let settings = StrategySettings {
             memory: 64 << 20,
