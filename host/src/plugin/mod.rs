@@ -13,11 +13,15 @@ mod deadline;
 mod disposal;
 mod engine;
 mod fault;
+#[cfg(test)]
+pub(crate) mod guests;
 mod imports;
 mod instance;
 mod limits;
 mod lowering;
 pub mod shipped;
+#[cfg(test)]
+mod tests;
 
 pub use component::{MAX_COMPONENT_BYTES, Plugin};
 pub use engine::Engine;

@@ -14,6 +14,8 @@ mod recovery;
 mod rehearse;
 mod seat;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

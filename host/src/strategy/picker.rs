@@ -24,14 +24,15 @@ pub struct Picker {
 impl Picker {
     /// Starts `strategy` on this worker. The plugin's state goes over from
     /// `previous` when both keep one; if that fails, the new one starts cold.
-    /// If it cannot start at all the fallback serves until it can.
+    /// If it cannot start at all the fallback serves until it can. `previous`
+    /// itself goes on for the requests that still have it.
     pub fn new(
         strategy: Arc<Strategy>,
         members: MembersHandle,
         previous: Option<&mut Self>,
     ) -> Self {
         let counters = strategy.open_counters();
-        let previous = previous.and_then(|picker| picker.seat.take());
+        let previous = previous.and_then(|picker| picker.seat.as_deref_mut());
         let seat = strategy
             .plugin()
             .map(|plugin| Seat::take(&strategy, plugin, members, counters.clone(), previous))

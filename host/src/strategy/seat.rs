@@ -29,7 +29,7 @@ pub(super) struct Seat {
     instance: Option<Instance>,
     recovery: Recovery,
     outcomes: Vec<Outcome>,
-    plan: Option<Plan>,
+    plan: Option<Arc<Plan>>,
     plan_interval_us: u64,
     next_plan_us: u64,
 }
@@ -51,7 +51,7 @@ impl Seat {
         plugin: &Arc<Plugin>,
         members: MembersHandle,
         counters: Arc<Counters>,
-        previous: Option<Box<Self>>,
+        previous: Option<&mut Self>,
     ) -> Self {
         let interval = strategy.settings().plan_interval;
         let mut seat = Self {
@@ -66,7 +66,7 @@ impl Seat {
             plan_interval_us: u64::try_from(interval.as_micros()).unwrap_or(u64::MAX),
             next_plan_us: 0,
         };
-        let saved = previous.and_then(|previous| seat.inherit(*previous));
+        let saved = previous.and_then(|previous| seat.inherit(previous));
         match seat.start_with(saved.as_deref()) {
             Ok(instance) => seat.instance = Some(instance),
             Err(fault) => seat.faulted(&fault, 0, 0),
@@ -75,9 +75,9 @@ impl Seat {
     }
 
     /// Takes over what the predecessor leaves; returns its saved state.
-    fn inherit(&mut self, mut previous: Self) -> Option<Vec<u8>> {
+    fn inherit(&mut self, previous: &mut Self) -> Option<Vec<u8>> {
         if self.plugin.is_planner() {
-            self.plan = previous.plan.take();
+            self.plan.clone_from(&previous.plan);
         }
         if !self.plugin.has_state() {
             return None;
@@ -124,7 +124,7 @@ impl Seat {
     }
 
     pub(super) fn plan(&self) -> Option<&Plan> {
-        self.plan.as_ref()
+        self.plan.as_deref()
     }
 
     pub(super) fn set_members(&mut self, members: MembersHandle) {
@@ -267,7 +267,7 @@ impl Seat {
     }
 
     pub(super) fn replan_due(&self, now_us: u64, generation: u32) -> bool {
-        let current = |plan: &Plan| plan.generation() == generation;
+        let current = |plan: &Arc<Plan>| plan.generation() == generation;
         self.is_planner()
             && (now_us >= self.next_plan_us || !self.plan.as_ref().is_some_and(current))
             && (self.instance.is_some() || self.recovery.may_start(now_us))
@@ -288,7 +288,7 @@ impl Seat {
             .and_then(|routing| Plan::new(routing, rows, generation));
         match plan {
             Ok(plan) => {
-                self.plan = Some(plan);
+                self.plan = Some(Arc::new(plan));
                 self.next_plan_us = now_us.saturating_add(self.plan_interval_us);
                 self.counters.plans.add(1);
                 true

@@ -1,0 +1,476 @@
+//! Pickers of good and bad plugins, with time and randomness as arguments.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::config::{OnFault, StrategySettings, StrategySource};
+use crate::plugin::FaultKind;
+use crate::plugin::guests::{engine, members, rows, wasm};
+use crate::pool::Row;
+
+use super::*;
+
+fn settings(source: StrategySource) -> StrategySettings {
+    StrategySettings {
+        source,
+        config: String::new(),
+        deadline: Duration::from_millis(10),
+        memory: 8 << 20,
+        on_fault: OnFault::Fallback,
+        plan_interval: Duration::from_secs(1),
+    }
+}
+
+/// A strategy from a file with one of the guests.
+fn guest_with(
+    name: &str,
+    change: impl FnOnce(&mut StrategySettings),
+) -> Result<Arc<Strategy>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest.wasm");
+    fs::write(&path, wasm(name)).unwrap();
+    let mut settings = settings(StrategySource::File(path));
+    change(&mut settings);
+    Strategy::prepare(engine(), name, &settings).map_err(|error| format!("{error:#}"))
+}
+
+fn guest(name: &str) -> Arc<Strategy> {
+    guest_with(name, |_| {}).unwrap()
+}
+
+fn picker(strategy: &Arc<Strategy>) -> Picker {
+    Picker::new(strategy.clone(), members(), None)
+}
+
+fn at(now_us: u64) -> PickRequest {
+    PickRequest {
+        now_us,
+        ..PickRequest::default()
+    }
+}
+
+fn pick_at(picker: &mut Picker, rows: &[Row], now_us: u64) -> Decision {
+    picker.pick(rows, &at(now_us), &mut Inbound::default())
+}
+
+fn pick(picker: &mut Picker, rows: &[Row]) -> Decision {
+    pick_at(picker, rows, 0)
+}
+
+const SECOND: u64 = 1_000_000;
+
+#[test]
+fn the_plugins_answer_is_the_decision() {
+    for (name, wanted) in [
+        ("always-last", Pick::Backend(2)),
+        ("refuses-wait", Pick::Wait),
+        ("rejects-429", Pick::Reject(StatusCode::TOO_MANY_REQUESTS)),
+    ] {
+        let strategy = guest(name);
+        let decision = pick(&mut picker(&strategy), &rows(3));
+        assert_eq!(
+            (decision.pick, decision.fallback),
+            (wanted, false),
+            "{name}"
+        );
+        assert_eq!(strategy.stats().picks, 1);
+        assert_eq!(strategy.stats().all_faults(), 0);
+    }
+}
+
+#[test]
+fn no_opinion_is_no_fault() {
+    let strategy = guest_with("refuses-fallback", |settings| {
+        settings.on_fault = OnFault::Reject;
+    });
+    let strategy = strategy.unwrap();
+    let decision = pick(&mut picker(&strategy), &rows(1));
+    assert_eq!((decision.pick, decision.fallback), (Pick::Backend(0), true));
+    let stats = strategy.stats();
+    assert_eq!((stats.fallbacks, stats.all_faults()), (1, 0));
+}
+
+#[test]
+fn the_fallback_answers_for_every_kind_of_fault() {
+    for (name, kind) in [
+        ("trap", FaultKind::Trap),
+        ("recursion", FaultKind::Trap),
+        ("loop", FaultKind::Deadline),
+        ("memory-grow", FaultKind::Memory),
+        ("bad-index", FaultKind::BadIndex),
+        ("rejects-200", FaultKind::BadStatus),
+        ("bad-list", FaultKind::Lift),
+        ("bad-discriminant", FaultKind::Lift),
+        ("start-trap", FaultKind::Trap),
+        ("start-loop", FaultKind::Deadline),
+    ] {
+        let strategy = guest(name);
+        let decision = pick(&mut picker(&strategy), &rows(3));
+        assert!(matches!(decision.pick, Pick::Backend(0..3)), "{name}");
+        assert!(decision.fallback, "{name}");
+        assert!(strategy.stats().faults(kind) >= 1, "{name}");
+        assert_eq!(strategy.stats().fallbacks, 1, "{name}");
+    }
+}
+
+#[test]
+fn or_the_request_is_refused() {
+    let strategy = guest_with("trap", |settings| settings.on_fault = OnFault::Reject).unwrap();
+    let mut picker = picker(&strategy);
+    for now in [0, 0, SECOND / 4] {
+        let decision = pick_at(&mut picker, &rows(3), now);
+        let wanted = Pick::Reject(StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(decision.pick, wanted);
+    }
+    assert_eq!(strategy.stats().fallbacks, 0);
+}
+
+#[test]
+fn a_fault_costs_one_pick_and_a_series_costs_a_pause() {
+    let strategy = guest("trap");
+    let mut picker = picker(&strategy);
+    let mut faults_at = |now| {
+        pick_at(&mut picker, &rows(3), now);
+        strategy.stats().all_faults()
+    };
+    assert_eq!(faults_at(0), 1);
+    assert_eq!(faults_at(1), 2, "the first is replaced at once");
+    assert_eq!(faults_at(SECOND / 2 - 1), 2, "then there is a pause");
+    assert_eq!(faults_at(SECOND + 1), 3);
+    assert_eq!(faults_at(2 * SECOND), 3, "and a longer one");
+    assert_eq!(faults_at(3 * SECOND + 2), 4);
+    assert_eq!(strategy.stats().replacements, 3);
+    assert_eq!(strategy.stats().fallbacks, 6);
+}
+
+#[test]
+fn a_rare_trap_is_hardly_noticed() {
+    let strategy = guest("trap-at-times");
+    let mut picker = picker(&strategy);
+    for number in 0..1000 {
+        // One pick a second: instances live longer than it takes to forgive.
+        let decision = pick_at(&mut picker, &rows(3), number * SECOND);
+        assert_eq!(decision.fallback, number % 100 == 99);
+    }
+    assert_eq!(strategy.stats().all_faults(), 10);
+    assert_eq!(strategy.stats().replacements, 9);
+}
+
+#[test]
+fn nobody_to_choose_is_waited_for() {
+    for name in ["always-first", "planner-last"] {
+        let decision = pick(&mut picker(&guest(name)), &[]);
+        assert_eq!((decision.pick, decision.fallback), (Pick::Wait, false));
+    }
+}
+
+#[test]
+fn a_native_fallback_is_a_strategy_too() {
+    let settings = settings(StrategySource::Fallback);
+    let strategy = Strategy::prepare(engine(), "web", &settings).unwrap();
+    assert_eq!(
+        (strategy.name(), strategy.version()),
+        ("fallback", "native")
+    );
+    let mut picker = picker(&strategy);
+    let mut rows = rows(2);
+    rows[0].in_flight = 5;
+    let decision = pick(&mut picker, &rows);
+    assert_eq!(
+        (decision.pick, decision.fallback),
+        (Pick::Backend(1), false)
+    );
+    assert_eq!(pick(&mut picker, &[]).pick, Pick::Wait);
+    assert_eq!(strategy.rehearse(&rows, members()).unwrap().calls, 0);
+}
+
+#[test]
+fn tags_go_with_the_decision() {
+    let mut picker = picker(&guest("reads-header"));
+    let mut inbound = Inbound::default();
+    inbound.headers.insert("x-backend", "2".parse().unwrap());
+    let decision = picker.pick(&rows(3), &at(0), &mut inbound);
+    assert_eq!((decision.pick, decision.tag), (Pick::Backend(2), 1002));
+}
+
+#[test]
+fn faults_on_demand_pass_their_rehearsal() {
+    let strategy = guest("fault-on-demand");
+    strategy.rehearse(&rows(3), members()).unwrap();
+    let mut picker = picker(&strategy);
+    for (minutes, (letter, kind)) in [
+        ("t", FaultKind::Trap),
+        ("r", FaultKind::Trap),
+        ("l", FaultKind::Deadline),
+        ("m", FaultKind::Memory),
+        ("i", FaultKind::BadIndex),
+        ("s", FaultKind::BadStatus),
+        ("d", FaultKind::Lift),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = minutes as u64 * 61 * SECOND;
+        assert_eq!(pick_at(&mut picker, &rows(3), now).pick, Pick::Backend(0));
+        let before = strategy.stats().faults(kind);
+        let mut inbound = Inbound::default();
+        inbound.headers.insert("x-fault", letter.parse().unwrap());
+        assert!(picker.pick(&rows(3), &at(now), &mut inbound).fallback);
+        assert_eq!(strategy.stats().faults(kind), before + 1, "{letter}");
+        assert_eq!(inbound.headers["x-fault"], letter);
+    }
+}
+
+fn outcome(tag: u64) -> Outcome {
+    Outcome {
+        tag,
+        id: 1,
+        latency_us: 1,
+        status: 200,
+        failure: Failure::None,
+        attempt: 0,
+    }
+}
+
+#[test]
+fn outcomes_are_told_in_batches() {
+    let mut picker = picker(&guest("learns"));
+    picker.observe(outcome(1));
+    picker.observe(outcome(2));
+    assert_eq!(picker.pending_outcomes(), 2);
+    assert_eq!(pick(&mut picker, &rows(3)).pick, Pick::Backend(0));
+    picker.flush(0);
+    assert_eq!(picker.pending_outcomes(), 0);
+    assert_eq!(pick(&mut picker, &rows(3)).pick, Pick::Backend(2));
+}
+
+#[test]
+fn outcomes_nobody_takes_are_not_kept_for_ever() {
+    let strategy = guest("learns");
+    let mut picker = picker(&strategy);
+    for _ in 0..5000 {
+        picker.observe(outcome(1));
+    }
+    assert_eq!(picker.pending_outcomes(), 4096);
+    assert_eq!(strategy.stats().outcomes_dropped, 904);
+    let mut deaf = super::tests::picker(&guest("always-first"));
+    deaf.observe(outcome(1));
+    assert_eq!(deaf.pending_outcomes(), 0);
+}
+
+#[test]
+fn a_fault_on_feedback_costs_no_pick() {
+    let strategy = guest("observe-trap");
+    let mut picker = picker(&strategy);
+    picker.observe(outcome(1));
+    picker.flush(0);
+    assert_eq!(strategy.stats().faults(FaultKind::Trap), 1);
+    assert!(!pick(&mut picker, &rows(3)).fallback);
+}
+
+#[test]
+fn state_survives_a_swap() {
+    let old = guest("counts");
+    let mut picker = picker(&old);
+    for wanted in 0..3 {
+        assert_eq!(pick(&mut picker, &rows(9)).pick, Pick::Backend(wanted));
+    }
+    let mut second = Picker::new(guest("counts"), members(), Some(&mut picker));
+    assert_eq!(pick(&mut second, &rows(9)).pick, Pick::Backend(3));
+    assert_eq!(pick(&mut second, &rows(9)).pick, Pick::Backend(4));
+    let decision = pick(&mut picker, &rows(9));
+    assert_eq!(
+        (decision.pick, decision.fallback),
+        (Pick::Backend(3), false)
+    );
+    let mut other = Picker::new(guest("always-first"), members(), Some(&mut second));
+    assert_eq!(pick(&mut other, &rows(9)).pick, Pick::Backend(0));
+}
+
+#[test]
+fn a_state_that_cannot_go_over_starts_cold() {
+    let old = guest_with("state-bomb", |settings| settings.memory = 64 << 20).unwrap();
+    let new = guest("counts");
+    let mut picker = Picker::new(new.clone(), members(), Some(&mut picker(&old)));
+    assert_eq!(pick(&mut picker, &rows(9)).pick, Pick::Backend(0));
+    assert_eq!(new.stats().all_faults(), 0);
+}
+
+#[test]
+fn shared_slots_outlive_a_swap_and_a_rehearsal_leaves_them_alone() {
+    let old = guest("shared-counter");
+    let mut first = picker(&old);
+    let mut second = picker(&old);
+    assert_eq!(pick(&mut first, &rows(5)).pick, Pick::Backend(0));
+    assert_eq!(pick(&mut second, &rows(5)).pick, Pick::Backend(1));
+    let new = guest("shared-counter");
+    new.rehearse(&rows(5), members()).unwrap();
+    let mut third = Picker::new(new, members(), Some(&mut first));
+    drop((old, second));
+    assert_eq!(pick(&mut third, &rows(5)).pick, Pick::Backend(2));
+}
+
+#[test]
+fn a_leak_is_replaced_before_it_fails() {
+    let strategy = guest("memory-leak");
+    let mut picker = picker(&strategy);
+    for _ in 0..200 {
+        pick(&mut picker, &rows(3));
+    }
+    picker.flush(59 * SECOND);
+    assert_eq!(
+        strategy.stats().replacements,
+        0,
+        "not more than once a minute"
+    );
+    picker.flush(61 * SECOND);
+    picker.flush(122 * SECOND);
+    let stats = strategy.stats();
+    assert_eq!((stats.replacements, stats.all_faults()), (1, 0));
+}
+
+#[test]
+fn a_plan_is_made_and_looked_up() {
+    let strategy = guest("planner-last");
+    let mut picker = picker(&strategy);
+    assert!(strategy.is_planner());
+    assert!(pick(&mut picker, &rows(4)).fallback, "there is no plan yet");
+    assert!(picker.replan_due(0, 7));
+    assert!(picker.replan_if_due(&rows(4), 0, 7));
+    let decision = pick(&mut picker, &rows(4));
+    assert_eq!(
+        (decision.pick, decision.fallback),
+        (Pick::Backend(3), false)
+    );
+    assert_eq!(picker.look_up(&rows(4)[..], &at(0)), decision);
+}
+
+#[test]
+fn a_new_plan_is_made_when_the_pool_or_the_time_asks_for_it() {
+    let strategy = guest("planner-last");
+    let mut picker = picker(&strategy);
+    assert!(picker.replan_if_due(&rows(4), 0, 7));
+    assert!(!picker.replan_if_due(&rows(4), SECOND - 1, 7));
+    assert!(picker.replan_if_due(&rows(4), SECOND, 7));
+    assert!(picker.replan_if_due(&rows(2), SECOND + 1, 8));
+    assert_eq!(pick(&mut picker, &rows(2)).pick, Pick::Backend(1));
+    assert_eq!(strategy.stats().plans, 3);
+}
+
+#[test]
+fn the_last_plan_stays_in_force() {
+    let good = guest("planner-last");
+    let mut picker = picker(&good);
+    picker.replan_if_due(&rows(4), 0, 1);
+    let bad = guest("planner-bad");
+    let mut picker = Picker::new(bad.clone(), members(), Some(&mut picker));
+    assert!(!picker.replan_if_due(&rows(4), 0, 1));
+    assert_eq!(bad.stats().faults(FaultKind::BadIndex), 1);
+    let decision = pick(&mut picker, &rows(4));
+    assert_eq!(
+        (decision.pick, decision.fallback),
+        (Pick::Backend(3), false)
+    );
+}
+
+#[test]
+fn a_rehearsal_shows_who_may_not_serve() {
+    for (name, says) in [
+        ("trap", "trap: "),
+        ("trap-at-times", "trap: "),
+        ("loop", "deadline: "),
+        ("bad-index", "bad-index: picked backend"),
+        ("rejects-200", "bad-status: "),
+        ("memory-grow", "memory: "),
+        ("start-loop", "deadline: "),
+        ("observe-trap", "trap: "),
+        ("state-bomb", "memory: "),
+        ("planner-bad", "bad-index: "),
+        ("planner-huge", "memory: "),
+    ] {
+        let why = guest(name).rehearse(&rows(3), members()).unwrap_err();
+        let why = format!("{why:#}");
+        assert!(why.contains(says), "{name}: {why}");
+        assert!(why.starts_with(&format!("pool {name}: plugin /")), "{why}");
+    }
+}
+
+#[test]
+fn a_rehearsal_lets_the_good_through() {
+    for name in [
+        "always-first",
+        "refuses-wait",
+        "rejects-429",
+        "counts",
+        "learns",
+        "reads-header",
+        "planner-weights",
+        "planner-two-choices",
+        "planner-table",
+    ] {
+        for pool in [&rows(3)[..], &rows(1), &[]] {
+            let rehearsal = guest(name).rehearse(pool, members());
+            assert!(rehearsal.unwrap().calls >= 20, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_same_bytes_and_settings_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guest.wasm");
+    fs::write(&path, wasm("always-first")).unwrap();
+    let settings = settings(StrategySource::File(path.clone()));
+    let strategy = Strategy::prepare(engine(), "web", &settings).unwrap();
+    assert_eq!(strategy.version().len(), 12);
+    let same =
+        |settings: &StrategySettings| strategy.same_as(&Source::read(settings).unwrap(), settings);
+    assert!(same(&settings));
+    let mut other = settings.clone();
+    other.config = "x".into();
+    assert!(!same(&other));
+    fs::write(&path, wasm("always-last")).unwrap();
+    assert!(!same(&settings));
+}
+
+#[test]
+fn errors_name_the_pool_and_the_file() {
+    let why = guest_with("wasi-import", |_| {}).err().unwrap();
+    assert!(why.starts_with("pool wasi-import: plugin /"), "{why}");
+    let gone = settings(StrategySource::File("nowhere/x.wasm".into()));
+    let why = Strategy::prepare(engine(), "web", &gone).err().unwrap();
+    let why = format!("{why:#}");
+    assert!(
+        why.starts_with("pool web: plugin nowhere/x.wasm: cannot be opened: "),
+        "{why}"
+    );
+    let unknown = settings(StrategySource::Shipped("leest-time".into()));
+    let why = Strategy::prepare(engine(), "web", &unknown).err().unwrap();
+    assert!(format!("{why:#}").contains("leest-time"), "{why:#}");
+}
+
+#[test]
+fn a_file_without_end_is_not_read_to_its_end() {
+    let endless = settings(StrategySource::File("/dev/zero".into()));
+    let why = Strategy::prepare(engine(), "web", &endless).err().unwrap();
+    assert!(format!("{why:#}").contains("larger than 64 MiB"), "{why:#}");
+}
+
+#[test]
+fn every_shipped_strategy_passes_its_rehearsal() {
+    assert!(crate::plugin::shipped::bytes("least-time").is_some());
+    for name in crate::plugin::shipped::names() {
+        let settings = StrategySettings {
+            memory: 64 << 20,
+            ..settings(StrategySource::Shipped(name.to_owned()))
+        };
+        let strategy = Strategy::prepare(engine(), "web", &settings).unwrap();
+        for count in [1, 3, 100] {
+            let rehearsal = strategy.rehearse(&rows(count), members());
+            assert!(rehearsal.is_ok(), "{name}: {:#}", rehearsal.unwrap_err());
+        }
+    }
+}

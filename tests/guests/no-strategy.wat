@@ -1,0 +1,4 @@
+;; Exports nothing of the contract: refused when it is loaded.
+(component
+  (core module $code)
+)
