@@ -164,9 +164,7 @@ fn strategy(
         return Ok(Arc::clone(current));
     }
     let strategy = Strategy::compile(engine, &pool.settings.name, source, settings)?;
-    strategy
-        .rehearse(&pool.members.rows(), pool.members.clone())
-        .with_context(|| format!("pool {}: plugin {}", pool.settings.name, strategy.name()))?;
+    strategy.rehearse(&pool.members.rows(), pool.members.clone())?;
     Ok(strategy)
 }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Settings};
@@ -19,6 +19,10 @@ use crate::plugin::Engine;
 use crate::reload::{self, Publisher, Reloaded};
 use crate::telemetry::access::AccessLog;
 use crate::worker::{self, Seat};
+
+/// Exit code after a second SIGTERM or SIGINT: 128 and the number of SIGINT,
+/// as shells have it.
+const ENDED_AT_ONCE: i32 = 130;
 
 /// Where settings come from when they are read again.
 #[derive(Debug, Clone)]
@@ -49,18 +53,25 @@ pub enum StartError {
 ///
 /// When the proxy cannot start.
 pub fn run(settings: Settings, source: Source) -> Result<(), StartError> {
-    let server = Server::start(settings, source)?;
+    let other =
+        |error: std::io::Error| StartError::Other(anyhow::Error::new(error).context("signals"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("signals")
-        .map_err(StartError::Other)?;
-    let followed = runtime
-        .block_on(server.follow_signals())
-        .context("signals")
-        .map_err(StartError::Other);
+        .map_err(other)?;
+    // Before anybody can know that the process runs, so that no signal is missed.
+    let mut signals = runtime
+        .block_on(async { Signals::listen() })
+        .map_err(other)?;
+    let server = Server::start(settings, source)?;
+    runtime.block_on(signals.follow(|| server.reload()));
+    std::thread::spawn(move || {
+        // Whoever asks twice does not want to wait for the grace time.
+        runtime.block_on(signals.follow(|| ()));
+        std::process::exit(ENDED_AT_ONCE);
+    });
     server.stop();
-    followed
+    Ok(())
 }
 
 /// A running proxy.
@@ -90,11 +101,11 @@ impl Server {
             .context("workers")
             .map_err(StartError::Other)?;
         let first = publisher.current();
-        first.pools.iter().for_each(reload::announce_strategy);
-        first.listeners.iter().for_each(reload::announce_listener);
         let wishes = Reloader { publisher, source }
             .start(&settings)
             .map_err(StartError::Other)?;
+        first.pools.iter().for_each(reload::announce_strategy);
+        first.listeners.iter().for_each(reload::announce_listener);
         Ok(Server {
             first,
             settings,
@@ -113,24 +124,10 @@ impl Server {
             .collect()
     }
 
-    /// Returns when the process was told to end; SIGHUP reloads.
-    async fn follow_signals(&self) -> std::io::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => drop(self.wishes.send(watcher::Wish::Reload)),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-            }
-        }
-        tokio::spawn(async move {
-            // Whoever asks twice does not want to wait.
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            std::process::exit(0);
-        });
-        Ok(())
+    /// Reads the settings again, as SIGHUP does.
+    pub fn reload(&self) {
+        // Without the thread that reloads, nothing can be reloaded.
+        let _ = self.wishes.send(watcher::Wish::Reload);
     }
 
     /// Stops accepting, lets requests in flight end within the grace time, and
@@ -145,6 +142,34 @@ impl Server {
             }
         }
         tracing::info!("shut down");
+    }
+}
+
+/// What the process is told from outside.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns when the process is told to end.
+    async fn follow(&mut self, reload: impl Fn()) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => reload(),
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
     }
 }
 
@@ -194,6 +219,8 @@ impl Reloader {
         let (sender, wishes) = mpsc::channel();
         let mut watcher = watcher::Watcher::new(sender.clone())?;
         watcher.follow(&self.watched(settings));
+        // For what changed between the first reading and the watch.
+        sender.send(watcher::Wish::Changed)?;
         let mut settings = settings.clone();
         std::thread::Builder::new()
             .name("reload".to_owned())

@@ -37,7 +37,8 @@ impl Configure for LeastTime {
 impl Strategy for LeastTime {
     fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
         let time = ExpectedTime::of(backends);
-        let time = |backend: &Backend| time.at(backend, backend.latency_us.max(self.default_latency));
+        let time =
+            |backend: &Backend| time.at(backend, backend.latency_us.max(self.default_latency));
         let (mut index, mut least, mut ties) = (0, f64::INFINITY, false);
         for (candidate, backend) in backends.iter().enumerate() {
             let time = time(backend);

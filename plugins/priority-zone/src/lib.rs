@@ -48,8 +48,9 @@ impl Configure for PriorityZone {
 
 impl Strategy for PriorityZone {
     fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
-        self.pool
-            .see(request.generation, backends, |id| members::name(id).is_some());
+        self.pool.see(request.generation, backends, |id| {
+            members::name(id).is_some()
+        });
         let mut random = Random::of(request);
         let levels = self.pool.levels();
         let capacities = levels

@@ -24,16 +24,23 @@ pub fn compare(committed: &Path, out: &Path, built: &Manifest) -> Result<()> {
         if built.entry(&entry.name).is_none() {
             wrong.push(format!("{}: it has no sources any more", entry.name));
         }
-        let bytes = std::fs::read(committed.join(&entry.file)).with_context(|| entry.file.clone())?;
+        let bytes =
+            std::fs::read(committed.join(&entry.file)).with_context(|| entry.file.clone())?;
         if manifest::sha256(&bytes) != entry.sha256 {
-            wrong.push(format!("{}: the file is not the one in the manifest", entry.name));
+            wrong.push(format!(
+                "{}: the file is not the one in the manifest",
+                entry.name
+            ));
         }
     }
     for entry in &built.components {
         wrong.extend(disagreement(manifest.entry(&entry.name), entry));
     }
     if wrong.is_empty() {
-        println!("sources, manifest and components agree; built: {}", out.display());
+        println!(
+            "sources, manifest and components agree; built: {}",
+            out.display()
+        );
         return Ok(());
     }
     bail!("{}\n{ADVICE}", wrong.join("\n"))
@@ -46,16 +53,22 @@ fn disagreement(committed: Option<&Entry>, built: &Entry) -> Option<String> {
         return Some(format!("{name}: not committed"));
     };
     if committed.sources != built.sources {
-        return Some(format!("{name}: the sources have changed since it was built"));
+        return Some(format!(
+            "{name}: the sources have changed since it was built"
+        ));
     }
     if (&committed.imports, &committed.exports) != (&built.imports, &built.exports) {
-        return Some(format!("{name}: imports or exports other than in the manifest"));
+        return Some(format!(
+            "{name}: imports or exports other than in the manifest"
+        ));
     }
     if committed.sha256 == built.sha256 {
         return None;
     }
     if committed.toolchain == built.toolchain {
-        return Some(format!("{name}: the same sources and toolchain gave other bytes"));
+        return Some(format!(
+            "{name}: the same sources and toolchain gave other bytes"
+        ));
     }
     println!(
         "  {name}: other bytes, by another toolchain ({})",

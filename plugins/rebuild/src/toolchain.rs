@@ -156,7 +156,11 @@ fn debian() -> Option<Toolchain> {
     if !sources.join("library/std").exists() {
         return None;
     }
-    let linkers = ["/usr/bin/wasm-ld-22", "/usr/bin/wasm-ld-19", "/usr/bin/wasm-ld"];
+    let linkers = [
+        "/usr/bin/wasm-ld-22",
+        "/usr/bin/wasm-ld-19",
+        "/usr/bin/wasm-ld",
+    ];
     let linker = linkers
         .into_iter()
         .map(PathBuf::from)

@@ -46,7 +46,8 @@ macro_rules! export {
 
             impl $crate::glue::config::exports::anubis::lb::config::Guest for Component {
                 fn configure(text: String) -> Result<(), String> {
-                    STRATEGY.with_borrow_mut(|strategy| $crate::Configure::configure(strategy, &text))
+                    STRATEGY
+                        .with_borrow_mut(|strategy| $crate::Configure::configure(strategy, &text))
                 }
             }
     $crate::glue::config::export_config!(Component with_types_in $crate::glue::config);

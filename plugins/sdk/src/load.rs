@@ -30,7 +30,11 @@ pub fn least(backends: &[Backend], sequence: u64) -> usize {
 
 /// [`least`] of those that `takes_part` holds for; 0 where there is none.
 #[inline]
-pub fn least_of(backends: &[Backend], sequence: u64, takes_part: impl Fn(&Backend) -> bool) -> usize {
+pub fn least_of(
+    backends: &[Backend],
+    sequence: u64,
+    takes_part: impl Fn(&Backend) -> bool,
+) -> usize {
     let mut candidates = backends
         .iter()
         .enumerate()
@@ -127,7 +131,11 @@ mod tests {
     #[test]
     fn expected_times_do_not_depend_on_the_scale_of_the_weights() {
         let times = |scale: u32| {
-            let list = [backend(scale, 3), backend(5 * scale, 7), backend(2 * scale, 0)];
+            let list = [
+                backend(scale, 3),
+                backend(5 * scale, 7),
+                backend(2 * scale, 0),
+            ];
             let time = ExpectedTime::of(&list);
             list.map(|backend| (time.at(&backend, 100) * 1000.0).round())
         };
@@ -136,9 +144,16 @@ mod tests {
 
     #[test]
     fn expected_times_of_the_largest_values_are_numbers() {
-        let list = [backend(1, u32::MAX), backend(65535, u32::MAX), backend(0, 0)];
+        let list = [
+            backend(1, u32::MAX),
+            backend(65535, u32::MAX),
+            backend(0, 0),
+        ];
         let time = ExpectedTime::of(&list);
-        assert!(list.iter().all(|backend| time.at(backend, u32::MAX).is_finite()));
+        assert!(
+            list.iter()
+                .all(|backend| time.at(backend, u32::MAX).is_finite())
+        );
         assert!(time.at(&list[1], u32::MAX) < time.at(&list[0], u32::MAX));
     }
 
