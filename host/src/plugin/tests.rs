@@ -372,6 +372,64 @@ fn bytes_that_are_no_component_are_refused_in_words() {
     }
 }
 
+/// A core module of one of the contract's worlds as a build leaves it: its
+/// component type inside, every import imported, every export a trap.
+fn module_of(world: &str) -> Vec<u8> {
+    let mut resolve = wit_parser::Resolve::default();
+    let contract = include_str!("../../../wit/lb.wit");
+    let package = resolve.push_source("lb.wit", contract).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mangling = wit_parser::ManglingAndAbi::Legacy(wit_parser::LiftLowerAbi::Sync);
+    let mut module = wit_component::dummy_module(&resolve, world, mangling);
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
+    module
+}
+
+#[test]
+fn every_world_of_the_contract_fits_as_its_build_leaves_it() {
+    let everything = ["inbound", "log", "members", "shared"];
+    for (world, imports, is_planner) in [
+        ("simple", &[][..], false),
+        ("configured", &everything, false),
+        ("learning", &everything, false),
+        ("planned", &everything, true),
+    ] {
+        let plugin = Plugin::compile(engine(), &module_of(world));
+        let plugin = plugin.unwrap_or_else(|error| panic!("{world}: {error:#}"));
+        assert_eq!(plugin.imports(), imports, "{world}");
+        assert_eq!(plugin.is_planner(), is_planner, "{world}");
+        assert_eq!(plugin.wants_feedback(), world == "learning");
+        assert_eq!(plugin.has_state(), world == "learning");
+    }
+    let why = refusal(&module_of("host"));
+    assert!(why.contains("one or the other"), "{why}");
+}
+
+#[test]
+fn imports_do_not_stop_the_clock() {
+    for name in ["import-loop", "fill-loop"] {
+        let fault = pick(&mut start(name), &rows(3)).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Deadline, "{name}: {fault}");
+    }
+}
+
+#[test]
+fn nobody_finds_what_another_left_behind() {
+    let plugin = plugin("canary");
+    for _ in 0..1000 {
+        let mut instance = Instance::start(&plugin, &settings(), members()).unwrap();
+        assert_eq!(pick(&mut instance, &rows(2)), Ok(Answer::Index(0)));
+        assert_eq!(pick(&mut instance, &rows(2)), Ok(Answer::Index(1)));
+    }
+}
+
+#[test]
+fn a_crowd_of_instances_is_not_started() {
+    let fault = start_with("crowd", &settings()).err().unwrap();
+    assert!(fault.message.contains("instance"), "{fault}");
+}
+
 #[test]
 fn stores_may_be_moved_to_another_thread() {
     let mut instance = start("counts");
