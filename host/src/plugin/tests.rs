@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::pool::Row;
 use crate::strategy::{Failure, Inbound, Outcome, PickRequest, Routing};
 
-use super::guests::{engine, members, rows, settings, wasm};
+use super::guests::{engine, members, panicking_members, rows, settings, wasm};
 use super::{Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin};
 
 fn plugin(name: &str) -> Arc<Plugin> {
@@ -214,6 +214,16 @@ fn a_plugin_reads_labels() {
     assert_eq!(pick(&mut instance, &rows(1)), Ok(Answer::Index(0)));
     assert_eq!(pick(&mut instance, &rows(3)[1..]), Ok(Answer::Index(1)));
     assert_eq!(pick(&mut instance, &rows(3)[1..2]), Ok(Answer::Fallback));
+}
+
+#[test]
+fn a_panic_of_the_host_is_a_fault_like_any_other() {
+    let mut instance =
+        Instance::start(&plugin("reads-label"), &settings(), panicking_members()).unwrap();
+    let fault = pick(&mut instance, &rows(3)).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Panic);
+    instance.set_members(members());
+    drop(instance);
 }
 
 #[test]
