@@ -4,6 +4,7 @@
 //! component of the contract, and what wants to import anything else.
 
 use std::borrow::Cow;
+use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use wasmtime::component::types::ComponentItem;
@@ -20,6 +21,9 @@ use super::instance::Guest;
 
 /// Largest component taken, in bytes.
 pub const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
+
+const COMPILE_NICENESS: i32 = 10;
+const COMPILE_STACK: usize = 16 * 1024 * 1024;
 
 const MAGIC: &[u8] = b"\0asm";
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -61,12 +65,7 @@ impl Plugin {
     /// Says in words what is wrong with the bytes; the caller names the file.
     pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Self> {
         let bytes = as_component(bytes)?;
-        let component = {
-            let turn = engine.compiling().lock();
-            let component = Component::from_binary(engine.wasmtime(), &bytes);
-            drop(turn);
-            component.map_err(|error| anyhow!("not a valid component: {error:#}"))?
-        };
+        let component = compile(engine, &bytes)?;
         let imports = checked_imports(engine, &component)?;
         let component = link(engine.linker(), &component)?;
         let exports = Exports::probe(&component)?;
@@ -124,6 +123,29 @@ impl Drop for Plugin {
     fn drop(&mut self) {
         self.engine.disposal().dispose(self.component.take());
     }
+}
+
+/// Compiles one component at a time, on a thread of its own that yields to
+/// everything else: traffic flows meanwhile. The thread's stack is large, for
+/// deeply nested code.
+fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component> {
+    let _turn = engine.compiling().lock();
+    let compiled = thread::scope(|scope| {
+        let work = || {
+            // Where it is not allowed, it just competes.
+            let _ = rustix::process::nice(COMPILE_NICENESS);
+            Component::from_binary(engine.wasmtime(), bytes)
+        };
+        let thread = thread::Builder::new()
+            .name("anubis-compile".into())
+            .stack_size(COMPILE_STACK)
+            .spawn_scoped(scope, work)
+            .context("no thread to compile it on")?;
+        thread
+            .join()
+            .map_err(|_panic| anyhow!("the compiler panicked"))
+    })?;
+    compiled.map_err(|error| anyhow!("not a valid component: {error:#}"))
 }
 
 /// The component in `bytes`, made from a core module if need be.

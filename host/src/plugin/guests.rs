@@ -63,6 +63,31 @@ impl Members for Numbered {
     }
 }
 
+/// Members whose every text makes the host panic.
+pub(crate) fn panicking_members() -> MembersHandle {
+    Arc::new(Panicking)
+}
+
+struct Panicking;
+
+impl Members for Panicking {
+    fn name(&self, _id: u32) -> Option<&str> {
+        panic!("name")
+    }
+
+    fn address(&self, _id: u32) -> Option<&str> {
+        panic!("address")
+    }
+
+    fn zone(&self, _id: u32) -> Option<&str> {
+        panic!("zone")
+    }
+
+    fn label(&self, _id: u32, _key: &str) -> Option<&str> {
+        panic!("a test of what happens when the host panics")
+    }
+}
+
 /// Backends with ids from 1, all equal.
 pub(crate) fn rows(count: u32) -> Vec<Row> {
     let row = |id| Row {

@@ -147,3 +147,62 @@ impl PickFunc {
         typed.call(store, (request, rows)).map(|(result,)| result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Store;
+    use wasmtime::component::{Component, Linker};
+
+    use crate::plugin::bindings::interface;
+    use crate::plugin::guests::{engine, wasm};
+    use crate::strategy::PickRequest;
+
+    use super::*;
+
+    /// What the guest `field` sees at one place of a list that was lowered as
+    /// `[T]`.
+    fn seen<T: Lower>(list: &[T], row: u32, field: u32) -> u32 {
+        let engine = engine().wasmtime();
+        let component = Component::from_binary(engine, &wasm("field")).unwrap();
+        let mut linker = Linker::new(engine);
+        linker.instance(&interface("types")).unwrap();
+        let mut store = Store::new(engine, ());
+        store.set_epoch_deadline(1 << 20);
+        let instance = linker.instantiate(&mut store, &component).unwrap();
+        let strategy = instance
+            .get_export_index(&mut store, None, &*interface("strategy"))
+            .unwrap();
+        let pick = instance
+            .get_export_index(&mut store, Some(&strategy), "pick")
+            .unwrap();
+        let pick = instance
+            .get_typed_func::<(Request, &[T]), (PickResult,)>(&mut store, pick)
+            .unwrap();
+        let request = PickRequest {
+            generation: field,
+            attempt: row,
+            ..PickRequest::default()
+        };
+        let (result,) = pick.call(&mut store, ((&request).into(), list)).unwrap();
+        result.unwrap()
+    }
+
+    #[test]
+    fn the_bulk_copy_is_what_the_derived_form_writes() {
+        let number = |row: u32, field: u32| 0x0101_0000 * (row + 1) + field;
+        let rows: Vec<Row> = (0..3)
+            .map(|row| {
+                let fields: [u32; 10] = std::array::from_fn(|field| number(row, field as u32));
+                bytemuck::cast(fields)
+            })
+            .collect();
+        let derived: Vec<Derived> = rows.iter().map(Derived::from).collect();
+        for row in 0..3 {
+            for field in 0..10 {
+                let bulk = seen(&rows, row, field);
+                assert_eq!(bulk, number(row, field));
+                assert_eq!(bulk, seen(&derived, row, field), "{row} {field}");
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::pool::Row;
 use crate::strategy::{Failure, Inbound, Outcome, PickRequest, Routing};
 
-use super::guests::{engine, members, rows, settings, wasm};
+use super::guests::{engine, members, panicking_members, rows, settings, wasm};
 use super::{Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin};
 
 fn plugin(name: &str) -> Arc<Plugin> {
@@ -217,6 +217,16 @@ fn a_plugin_reads_labels() {
 }
 
 #[test]
+fn a_panic_of_the_host_is_a_fault_like_any_other() {
+    let mut instance =
+        Instance::start(&plugin("reads-label"), &settings(), panicking_members()).unwrap();
+    let fault = pick(&mut instance, &rows(3)).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Panic);
+    instance.set_members(members());
+    drop(instance);
+}
+
+#[test]
 fn instances_share_their_slots() {
     let settings = settings();
     let mut first = start_with("shared-counter", &settings).unwrap();
@@ -370,6 +380,64 @@ fn bytes_that_are_no_component_are_refused_in_words() {
         let why = refusal(bytes);
         assert!(why.contains(says), "{says}: {why}");
     }
+}
+
+/// A core module of one of the contract's worlds as a build leaves it: its
+/// component type inside, every import imported, every export a trap.
+fn module_of(world: &str) -> Vec<u8> {
+    let mut resolve = wit_parser::Resolve::default();
+    let contract = include_str!("../../../wit/lb.wit");
+    let package = resolve.push_source("lb.wit", contract).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mangling = wit_parser::ManglingAndAbi::Legacy(wit_parser::LiftLowerAbi::Sync);
+    let mut module = wit_component::dummy_module(&resolve, world, mangling);
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
+    module
+}
+
+#[test]
+fn every_world_of_the_contract_fits_as_its_build_leaves_it() {
+    let everything = ["inbound", "log", "members", "shared"];
+    for (world, imports, is_planner) in [
+        ("simple", &[][..], false),
+        ("configured", &everything, false),
+        ("learning", &everything, false),
+        ("planned", &everything, true),
+    ] {
+        let plugin = Plugin::compile(engine(), &module_of(world));
+        let plugin = plugin.unwrap_or_else(|error| panic!("{world}: {error:#}"));
+        assert_eq!(plugin.imports(), imports, "{world}");
+        assert_eq!(plugin.is_planner(), is_planner, "{world}");
+        assert_eq!(plugin.wants_feedback(), world == "learning");
+        assert_eq!(plugin.has_state(), world == "learning");
+    }
+    let why = refusal(&module_of("host"));
+    assert!(why.contains("one or the other"), "{why}");
+}
+
+#[test]
+fn imports_do_not_stop_the_clock() {
+    for name in ["import-loop", "fill-loop"] {
+        let fault = pick(&mut start(name), &rows(3)).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Deadline, "{name}: {fault}");
+    }
+}
+
+#[test]
+fn nobody_finds_what_another_left_behind() {
+    let plugin = plugin("canary");
+    for _ in 0..1000 {
+        let mut instance = Instance::start(&plugin, &settings(), members()).unwrap();
+        assert_eq!(pick(&mut instance, &rows(2)), Ok(Answer::Index(0)));
+        assert_eq!(pick(&mut instance, &rows(2)), Ok(Answer::Index(1)));
+    }
+}
+
+#[test]
+fn a_crowd_of_instances_is_not_started() {
+    let fault = start_with("crowd", &settings()).err().unwrap();
+    assert!(fault.message.contains("instance"), "{fault}");
 }
 
 #[test]
