@@ -18,6 +18,7 @@ mod values;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -265,6 +266,17 @@ pub enum StrategySource {
     /// A component or core module on disk, relative to the configuration file;
     /// watched for changes.
     File(PathBuf),
+}
+
+/// As it is written in a configuration.
+impl fmt::Display for StrategySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fallback => f.write_str("fallback"),
+            Self::Shipped(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// What a request gets when its pool's plugin traps, misses its deadline or
