@@ -257,6 +257,7 @@ impl Reloader {
         match self.publisher.reload(settings.clone()) {
             Ok(Reloaded::Published(generation)) => {
                 tracing::info!(generation, "reloaded");
+                settings.tell_warnings();
                 Some(settings)
             }
             Ok(Reloaded::Unchanged) => {

@@ -78,7 +78,8 @@ impl Demo {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let watched = tokio::task::LocalSet::new().block_on(&runtime, self.watch(address, backends, &file));
+        let watched =
+            tokio::task::LocalSet::new().block_on(&runtime, self.watch(address, backends, &file));
         drop(runtime);
         server.stop();
         watched
@@ -89,8 +90,8 @@ impl Demo {
         let mut started = None;
         for port in [PORT, 0] {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let file =
-                DemoFile::write(address, &self.strategy, backends).context("writing the configuration")?;
+            let file = DemoFile::write(address, &self.strategy, backends)
+                .context("writing the configuration")?;
             let settings = config::load(file.path()).map_err(StartError::Configuration)?;
             if started.is_none() {
                 telemetry::log::start(&settings.log)?;
@@ -104,7 +105,12 @@ impl Demo {
     }
 
     /// Traffic and its summary until Ctrl-C or for the seconds that were asked for.
-    async fn watch(&self, proxy: SocketAddr, backends: Vec<Hello>, file: &DemoFile) -> anyhow::Result<()> {
+    async fn watch(
+        &self,
+        proxy: SocketAddr,
+        backends: Vec<Hello>,
+        file: &DemoFile,
+    ) -> anyhow::Result<()> {
         let tally = Rc::new(Tally::new(backends.iter().map(|backend| backend.name)));
         for backend in backends {
             backend.serve(Rc::clone(&tally))?;
@@ -125,7 +131,7 @@ impl Demo {
 }
 
 fn greet(proxy: SocketAddr, strategy: &str, file: &DemoFile) -> io::Result<()> {
-    let names: Vec<&str> = config::shipped_strategies().to_vec();
+    let names: Vec<&str> = config::shipped_strategies().collect();
     writeln!(
         io::stdout(),
         "\nproxy     http://{proxy}/   strategy {strategy}\n\

@@ -73,9 +73,7 @@ impl Run {
             say(format_args!("{error:#}"));
             return Exit::Failed;
         }
-        for warning in &settings.warnings {
-            tracing::warn!("{warning}");
-        }
+        settings.tell_warnings();
         match server::run(settings, source) {
             Ok(()) => Exit::Well,
             Err(error) => {

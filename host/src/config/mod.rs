@@ -65,22 +65,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Settings, Mistakes> {
 }
 
 /// The names that `strategy` may have besides `fallback` and paths.
-//
-// To be joined: `plugin::shipped::names()` knows what is embedded.
-pub fn shipped_strategies() -> &'static [&'static str] {
-    &[
-        "round-robin",
-        "random",
-        "least-connections",
-        "least-time",
-        "peak-ewma",
-        "two-choices",
-        "ip-hash",
-        "consistent-hash",
-        "maglev",
-        "first-fit",
-        "priority-zone",
-    ]
+pub fn shipped_strategies() -> impl Iterator<Item = &'static str> {
+    crate::plugin::shipped::names()
 }
 
 /// Everything the proxy was told, checked.
@@ -103,6 +89,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Logs the warnings, once these settings are in force.
+    pub fn tell_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
     /// The plugins that pools name by path: to be watched beside the
     /// configuration file itself. Each once, in the pools' order.
     pub fn plugin_files(&self) -> Vec<&Path> {

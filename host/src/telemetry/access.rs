@@ -239,7 +239,11 @@ impl std::fmt::Display for CommonTime {
         const MONTHS: [&str; 12] = [
             "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
         ];
-        let seconds = self.0.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = self
+            .0
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         let (year, month, day) = date(seconds / 86_400);
         let month = MONTHS[month];
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
@@ -253,7 +257,9 @@ impl std::fmt::Display for CommonTime {
 /// Year, month (from 0) and day (from 1) of the day that begins `days` days
 /// after 1970-01-01.
 fn date(mut days: u64) -> (u64, usize, u64) {
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));
@@ -333,7 +339,10 @@ mod tests {
             ..entry()
         };
         let text = line(common, &entry);
-        assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+        assert!(
+            text.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{text:?}"
+        );
         assert_eq!(text.matches('"').count(), 14, "only our own quotes: {text}");
 
         let text = line(json, &entry);

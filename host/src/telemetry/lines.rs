@@ -155,7 +155,10 @@ impl Stream {
     fn is_empty(&self) -> bool {
         let buffers = lock(&self.buffers).clone();
         // In this order: a buffer that was seen empty has set `writing` before.
-        buffers.iter().all(|buffer| lock(&buffer.waiting).is_empty()) && !self.writing.load(Ordering::Acquire)
+        buffers
+            .iter()
+            .all(|buffer| lock(&buffer.waiting).is_empty())
+            && !self.writing.load(Ordering::Acquire)
     }
 
     /// The carrier's life.

@@ -20,7 +20,11 @@ pub struct DemoFile {
 impl DemoFile {
     /// Writes the configuration of a proxy on `proxy` in front of `backends`.
     pub fn write(proxy: SocketAddr, strategy: &str, backends: &[Hello]) -> io::Result<Self> {
-        let name = format!("anubis-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let name = format!(
+            "anubis-demo-{}-{:08x}",
+            std::process::id(),
+            fastrand::u32(..)
+        );
         let folder = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&folder)?;
         let file = folder.join("anubis-demo.toml");

@@ -45,7 +45,9 @@ async fn visit(proxy: SocketAddr, user: usize, tally: &Tally) -> anyhow::Result<
     loop {
         let began = Instant::now();
         let greeting = ask(&mut sender, proxy, user).await?;
-        let name = greeting.strip_prefix("Hello from ").context("who is this?")?;
+        let name = greeting
+            .strip_prefix("Hello from ")
+            .context("who is this?")?;
         tally.took(name.trim(), began.elapsed());
         tokio::time::sleep(THINKS).await;
     }

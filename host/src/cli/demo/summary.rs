@@ -84,7 +84,10 @@ pub async fn tell(tally: &Tally, file: &DemoFile) -> io::Result<()> {
     for second in 1_u64.. {
         seconds.tick().await;
         // A file with a mistake is not in force: the name before it still is.
-        if let Some(pool) = config::load(file.path()).ok().and_then(|mut now| now.pools.pop()) {
+        if let Some(pool) = config::load(file.path())
+            .ok()
+            .and_then(|mut now| now.pools.pop())
+        {
             strategy = pool.strategy.source.to_string();
         }
         writeln!(
@@ -109,7 +112,13 @@ mod tests {
         }
         tally.got("unknown");
         tally.failed();
-        assert_eq!(tally.take_line(), "a    3   3.0 ms   b    0     - ms   failed 1");
-        assert_eq!(tally.take_line(), "a    0     - ms   b    0     - ms   failed 0");
+        assert_eq!(
+            tally.take_line(),
+            "a    3   3.0 ms   b    0     - ms   failed 1"
+        );
+        assert_eq!(
+            tally.take_line(),
+            "a    0     - ms   b    0     - ms   failed 0"
+        );
     }
 }
