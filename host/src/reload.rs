@@ -117,12 +117,7 @@ fn build(
     workers: usize,
     previous: Option<&Generation>,
 ) -> Result<Generation, StartError> {
-    let pools = settings
-        .pools
-        .iter()
-        .map(|pool| serve(engine, pool, previous.and_then(|old| old.pool(&pool.name))))
-        .collect::<anyhow::Result<Vec<Served>>>()
-        .map_err(StartError::Plugin)?;
+    let pools = serve_all(engine, settings, previous)?;
     let listeners = settings
         .listeners
         .iter()
@@ -135,6 +130,24 @@ fn build(
         routes: Routes::new(&settings.routes),
         pools,
     })
+}
+
+/// Every pool with its strategy, compiled and rehearsed.
+///
+/// # Errors
+///
+/// The first plugin that is refused.
+pub fn serve_all(
+    engine: &Engine,
+    settings: &Settings,
+    previous: Option<&Generation>,
+) -> Result<Vec<Served>, StartError> {
+    settings
+        .pools
+        .iter()
+        .map(|pool| serve(engine, pool, previous.and_then(|old| old.pool(&pool.name))))
+        .collect::<anyhow::Result<_>>()
+        .map_err(StartError::Plugin)
 }
 
 fn serve(

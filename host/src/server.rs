@@ -74,6 +74,19 @@ pub fn run(settings: Settings, source: Source) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Sees whether a proxy could start with `settings`: compiles and rehearses
+/// every plugin, and binds nothing.
+///
+/// # Errors
+///
+/// As [`Server::start`], but for addresses.
+pub fn check(settings: &Settings) -> Result<(), StartError> {
+    let engine = Engine::new()
+        .context("plugin engine")
+        .map_err(StartError::Other)?;
+    reload::serve_all(&engine, settings, None).map(drop)
+}
+
 /// A running proxy.
 pub struct Server {
     first: Arc<Generation>,
@@ -244,6 +257,7 @@ impl Reloader {
         match self.publisher.reload(settings.clone()) {
             Ok(Reloaded::Published(generation)) => {
                 tracing::info!(generation, "reloaded");
+                settings.tell_warnings();
                 Some(settings)
             }
             Ok(Reloaded::Unchanged) => {

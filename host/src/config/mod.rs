@@ -18,6 +18,7 @@ mod values;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -64,22 +65,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Settings, Mistakes> {
 }
 
 /// The names that `strategy` may have besides `fallback` and paths.
-//
-// To be joined: `plugin::shipped::names()` knows what is embedded.
-pub fn shipped_strategies() -> &'static [&'static str] {
-    &[
-        "round-robin",
-        "random",
-        "least-connections",
-        "least-time",
-        "peak-ewma",
-        "two-choices",
-        "ip-hash",
-        "consistent-hash",
-        "maglev",
-        "first-fit",
-        "priority-zone",
-    ]
+pub fn shipped_strategies() -> impl Iterator<Item = &'static str> {
+    crate::plugin::shipped::names()
 }
 
 /// Everything the proxy was told, checked.
@@ -102,6 +89,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Logs the warnings, once these settings are in force.
+    pub fn tell_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
     /// The plugins that pools name by path: to be watched beside the
     /// configuration file itself. Each once, in the pools' order.
     pub fn plugin_files(&self) -> Vec<&Path> {
@@ -265,6 +259,17 @@ pub enum StrategySource {
     /// A component or core module on disk, relative to the configuration file;
     /// watched for changes.
     File(PathBuf),
+}
+
+/// As it is written in a configuration.
+impl fmt::Display for StrategySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fallback => f.write_str("fallback"),
+            Self::Shipped(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// What a request gets when its pool's plugin traps, misses its deadline or

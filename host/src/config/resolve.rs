@@ -280,7 +280,8 @@ fn strategy(written: &mut file::Pool, folder: &Path, report: &mut Report<'_>) ->
         let span = text.span();
         source = text.into_inner().0;
         if let StrategySource::File(path) = &mut source {
-            *path = folder.join(&path);
+            // `a/./b` as `a/b`: it is what the log will name.
+            *path = folder.join(&path).components().collect();
             if let Some(what) = unreadable(path) {
                 report.mistake(&span, what);
             }

@@ -86,7 +86,7 @@ fn everything_about_a_pool_is_read() {
         pool.strategy,
         StrategySettings {
             source: StrategySource::Shipped("least-time".into()),
-            config: r#"{"tau":"10s"}"#.into(),
+            config: r#"{"default-latency":"5ms"}"#.into(),
             deadline: Duration::from_millis(11),
             memory: 32 << 20,
             on_fault: OnFault::Reject,
@@ -178,7 +178,7 @@ fn a_plugin_is_found_beside_the_configuration_file() {
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("anubis.toml");
     std::fs::write(folder.path().join("mine.wasm"), b"\0asm").expect("plugin");
-    std::fs::write(&file, in_pool("strategy = 'mine.wasm'")).expect("configuration");
+    std::fs::write(&file, in_pool("strategy = './mine.wasm'")).expect("configuration");
     let settings = load(&file).expect("right");
     assert_eq!(settings.plugin_files(), [folder.path().join("mine.wasm")]);
 }
@@ -228,4 +228,22 @@ fn the_quick_form_tells_every_mistake() {
     ] {
         assert!(told.contains(part), "{part} is not in\n{told}");
     }
+}
+
+#[test]
+fn every_example_is_right() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut found = 0;
+    for folder in std::fs::read_dir(examples).expect("examples") {
+        for file in std::fs::read_dir(folder.expect("folder").path()).expect("folder") {
+            let file = file.expect("file").path();
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("anubis") && name.ends_with(".toml") {
+                let settings = load(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+                assert_eq!(settings.warnings, [], "{}", file.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 7, "only {found} examples were found");
 }

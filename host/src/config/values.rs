@@ -263,11 +263,10 @@ impl FromText for StrategySource {
         if text == "fallback" {
             return Ok(Self::Fallback);
         }
-        let shipped = super::shipped_strategies();
-        if shipped.contains(&text) {
+        if super::shipped_strategies().any(|name| name == text) {
             return Ok(Self::Shipped(text.to_owned()));
         }
-        let known = shipped.iter().copied().chain(["fallback"]);
+        let known = super::shipped_strategies().chain(["fallback"]);
         Err(format!(
             "no shipped strategy is called `{text}`{}",
             suggestion(text, known)
