@@ -177,7 +177,7 @@ async fn one_that_fails_its_rehearsal_is_refused() {
         &["rehearsal"],
     )
     .await;
-    refused_at_start(guests::always(7), &["rehearsal"]).await;
+    refused_at_start(guests::strategy("(i32.const 7)"), &["rehearsal"]).await;
 }
 
 #[tokio::test]

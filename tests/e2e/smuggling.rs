@@ -313,7 +313,7 @@ async fn chunks_that_are_none() {
         let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
         let _ = client
             .try_send(format!(
-                "{head}{body}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+                "{head}{body}GET /smuggled HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
             ))
             .await;
         let rest = String::from_utf8_lossy(&client.rest().await).into_owned();
