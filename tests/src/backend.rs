@@ -241,7 +241,9 @@ impl Backend {
 
     fn spawn(name: String, shared: Arc<Shared>) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let port = Port::new().expect("loopback has a free port");
+        // Between choosing and asking, another may have got the number.
+        let port = (0..10).find_map(|_| Port::new().ok());
+        let port = port.expect("loopback has free ports");
         let (address, theirs) = (port.address, shared.clone());
         let thread = std::thread::Builder::new()
             .name(format!("backend {name}"))
@@ -326,13 +328,13 @@ struct Port {
 
 impl Port {
     fn new() -> io::Result<Self> {
+        // The kernel takes back a number that it chose itself as soon as a
+        // socket stops listening; one that was asked for by number stays.
+        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
-        let address = socket
-            .local_addr()?
-            .as_socket()
-            .ok_or(io::ErrorKind::Unsupported)?;
+        socket.bind(&address.into())?;
         // From here on a connection is taken, whenever the thread gets to it.
         socket.listen(1024)?;
         Ok(Self {
