@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anubis_tests::client::get;
+use anubis_tests::client::{BETWEEN_RESPONSES, get};
 use anubis_tests::{Answer, Backend, Client, Config, Gate, Load, Proxy, within};
 use rustix::process::Signal;
 
@@ -194,17 +194,21 @@ async fn the_grace_time_is_an_end() {
 }
 
 #[tokio::test]
-async fn load_sees_nothing_of_a_stop_but_refusals() {
+async fn a_stop_under_load_cuts_no_answer() {
     let backend = Backend::named("a").start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let load = Load::start(proxy.address(), 8);
     load.more(200).await;
     proxy.terminate();
     assert_eq!(proxy.exit().await, Some(0));
-    // Whatever was accepted was answered: nothing was reset or cut.
+    // No answer was cut. A kept connection may be closed while a request is on
+    // its way there, which every client must be ready for.
     let report = load.stop().await;
     for failure in &report.failures {
-        assert!(failure.contains("refused"), "{failure}");
+        assert!(
+            failure.contains("refused") || failure == BETWEEN_RESPONSES,
+            "{failure}"
+        );
     }
 }
 

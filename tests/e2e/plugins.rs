@@ -1,7 +1,8 @@
 //! Plugins that misbehave, at start and while serving.
 
-use anubis_tests::proxy::Folder;
+use anubis_tests::proxy::{Folder, Running, command};
 use anubis_tests::{Backend, Config, Load, guests};
+use rustix::process::Signal;
 
 fn folder(backends: &[Backend], plugin: impl AsRef<[u8]>) -> Folder {
     let config = Config::strategy("./mine.wasm").pool("deadline = \"5ms\"");
@@ -78,6 +79,97 @@ async fn one_that_now_and_then_traps_fails_no_request() {
     let sometimes = "(if (result i32) (i64.eqz (i64.rem_u (local.get $sequence) (i64.const 50)))
       (then unreachable) (else (i32.wrap_i64 (i64.rem_u (local.get $sequence) (i64.extend_i32_u (local.get $count))))))";
     serves_in_spite_of("trap", guests::live(sometimes)).await;
+}
+
+#[tokio::test]
+async fn one_that_fails_on_demand_fails_no_request() {
+    let backends = ["a", "b"].map(|name| Backend::named(name).start());
+    let config = Config::strategy("./mine.wasm").pool("deadline = \"5ms\"");
+    let config = config.backend(&backends[0], "").backend(&backends[1], "");
+    let guest = guests::wasm("fault-on-demand");
+    let proxy = Folder::with(config).file("mine.wasm", guest).start().await;
+    let load = Load::start(proxy.address(), 4);
+    for round in 0..3 {
+        for fault in [
+            "trap",
+            "loop",
+            "index",
+            "memory",
+            "recursion",
+            "discriminant",
+            "status",
+        ] {
+            let request = format!("GET / HTTP/1.1\r\nHost: h\r\nX-Fault: {fault}\r\n\r\n");
+            let response = anubis_tests::client::raw(proxy.address(), &request).await;
+            assert_eq!(response.status(), 200, "{fault}, round {round}");
+        }
+        load.more(50).await;
+    }
+    load.stop().await.assert_none_failed();
+    proxy.log("plugin faulted").await;
+}
+
+/// Each of the guests in `tests/guests` is refused with the code of a refused
+/// plugin, or it serves: then every request is answered.
+#[tokio::test]
+async fn every_hostile_one_is_refused_or_contained() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    let guests = std::fs::read_dir(folder)
+        .expect("there are guests")
+        .flatten();
+    let (mut refused, mut served) = (Vec::new(), Vec::new());
+    for guest in guests.filter_map(|file| file.path().file_stem()?.to_str().map(str::to_owned)) {
+        match fate(&guest).await {
+            Fate::Refused => refused.push(guest),
+            Fate::Served => served.push(guest),
+        }
+    }
+    assert!(
+        refused.len() > 10 && served.len() > 10,
+        "refused {refused:?}, served {served:?}"
+    );
+}
+
+enum Fate {
+    Refused,
+    Served,
+}
+
+async fn fate(guest: &str) -> Fate {
+    let backends = ["a", "b"].map(|name| Backend::named(name).start());
+    let folder = folder(&backends, guests::wasm(guest));
+    let running = Running::start(command([
+        "run",
+        &*folder.path("anubis.toml").to_string_lossy(),
+    ]));
+    let Some(address) = running.address_or_end().await else {
+        let code = running.ended().await;
+        assert_eq!(code, Some(3), "{guest}: {}", running.stderr());
+        assert!(
+            !running.stderr().contains("panicked"),
+            "{guest}: {}",
+            running.stderr()
+        );
+        return Fate::Refused;
+    };
+    let report = Load::of(200, address, 4).await;
+    // Some refuse requests, which is a strategy's right.
+    for failure in &report.failures {
+        let refusal = failure.contains(" 429 ") || failure.contains(" 503 ");
+        assert!(
+            guest.starts_with("refuses-") || guest.starts_with("rejects-"),
+            "{guest}: {failure}"
+        );
+        assert!(refusal, "{guest}: {failure}");
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(
+        running.ended().await,
+        Some(0),
+        "{guest}: {}",
+        running.stderr()
+    );
+    Fate::Served
 }
 
 #[tokio::test]
@@ -177,7 +269,7 @@ async fn one_that_fails_its_rehearsal_is_refused() {
         &["rehearsal"],
     )
     .await;
-    refused_at_start(guests::always(7), &["rehearsal"]).await;
+    refused_at_start(guests::strategy("(i32.const 7)"), &["rehearsal"]).await;
 }
 
 #[tokio::test]

@@ -304,7 +304,6 @@ async fn chunks_that_are_none() {
         "5\r\nhello0\r\n\r\n",
         "5\r\nhello\n0\r\n\r\n",
         "5;a\nb\r\nhello\r\n0\r\n\r\n",
-        "5;a\0b\r\nhello\r\n0\r\n\r\n",
         "5\r\nhello\r\n0\r\nBad Name: x\r\n\r\n",
         "5\r\nhello\r\n0\r\nX: a\0b\r\n\r\n",
     ] {
@@ -313,7 +312,7 @@ async fn chunks_that_are_none() {
         let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
         let _ = client
             .try_send(format!(
-                "{head}{body}GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+                "{head}{body}GET /smuggled HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
             ))
             .await;
         let rest = String::from_utf8_lossy(&client.rest().await).into_owned();

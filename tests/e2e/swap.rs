@@ -134,7 +134,7 @@ async fn a_broken_plugin_leaves_the_old_one_in_force() {
         b"(component)",
         b"\0asm\x0d\0\x01\0",
         &guests::strategy("unreachable"),
-        &guests::always(7),
+        &guests::strategy("(i32.const 7)"),
     ];
     for plugin in broken {
         proxy.replace("mine.wasm", plugin);
@@ -204,17 +204,18 @@ async fn a_swap_touches_no_connection() {
 #[tokio::test]
 async fn a_shipped_strategys_configuration_changes() {
     let backends = abc();
-    let with_tau = |tau: &str| {
-        config("least-time", &backends).pool(&format!("config = {{ tau = \"{tau}\" }}"))
+    let with = |latency: &str| {
+        let lines = format!("config = {{ default-latency = \"{latency}\" }}");
+        config("least-time", &backends).pool(&lines)
     };
-    let proxy = Proxy::start(with_tau("10s")).await;
-    proxy.configure(with_tau("1s"));
+    let proxy = Proxy::start(with("20ms")).await;
+    proxy.configure(with("1ms"));
     proxy.log(RELOADED).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
-    proxy.configure(with_tau("soon"));
+    proxy.configure(with("soon"));
     let refusal = proxy.log(REFUSED).await.to_string();
     assert!(
-        refusal.contains("web") && refusal.contains("tau"),
+        refusal.contains("web") && refusal.contains("default-latency"),
         "{refusal}"
     );
     assert_eq!(get(proxy.address(), "/").await.status(), 200);

@@ -8,12 +8,13 @@ mod connection;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -240,14 +241,13 @@ impl Backend {
 
     fn spawn(name: String, shared: Arc<Shared>) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let socket = held(None).expect("loopback has a free port");
-        let address = socket.local_addr().expect("it is bound");
-        let theirs = shared.clone();
-        let listener = socket.listen(1024).expect("the port is ours");
-        let listener = listener.into_std().expect("a listener has a descriptor");
+        // Between choosing and asking, another may have got the number.
+        let port = (0..10).find_map(|_| Port::new().ok());
+        let port = port.expect("loopback has free ports");
+        let (address, theirs) = (port.address, shared.clone());
         let thread = std::thread::Builder::new()
             .name(format!("backend {name}"))
-            .spawn(move || run(listener, address, theirs, inbox))
+            .spawn(move || run(port, theirs, inbox))
             .expect("a thread can be made");
         Self {
             name,
@@ -275,51 +275,32 @@ impl std::fmt::Display for Backend {
     }
 }
 
-/// A bound socket that does not listen (yet).
-fn held(address: Option<SocketAddr>) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()))?;
-    Ok(socket)
-}
-
-fn run(
-    listener: std::net::TcpListener,
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    orders: mpsc::UnboundedReceiver<Order>,
-) {
+fn run(port: Port, shared: Arc<Shared>, orders: mpsc::UnboundedReceiver<Order>) {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime can be made")
-        .block_on(async move {
-            let listener = TcpListener::from_std(listener).expect("the runtime has IO");
-            serve(listener, address, shared, orders).await;
-        });
+        .block_on(serve(port, shared, orders));
 }
 
-async fn serve(
-    listener: TcpListener,
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-) {
-    let mut port = Port::Open(listener);
+async fn serve(mut port: Port, shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Order>) {
+    port.open();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             order = orders.recv() => match order {
                 None => return,
-                Some(Order::Listen(open, done)) => {
-                    if !open {
-                        connections.shutdown().await;
-                    }
-                    port = port.turn(open, address);
+                Some(Order::Listen(true, done)) => {
+                    port.open();
+                    let _ = done.send(());
+                }
+                Some(Order::Listen(false, done)) => {
+                    connections.shutdown().await;
+                    port.close();
                     let _ = done.send(());
                 }
                 Some(Order::Fill(done)) => {
-                    port = port.fill(address).await;
+                    port.fill().await;
                     let _ = done.send(());
                 }
                 Some(Order::HangUp(done)) => {
@@ -335,48 +316,67 @@ async fn serve(
     }
 }
 
-#[expect(
-    dead_code,
-    reason = "sockets are kept for the port they hold, the queue they fill"
-)]
-enum Port {
-    Open(TcpListener),
-    Held(TcpSocket),
-    Full(TcpListener, Vec<TcpStream>),
+/// A port that is ours from beginning to end: while nothing listens there, the
+/// socket stays bound, so that no other process can be given the number.
+struct Port {
+    socket: Socket,
+    address: SocketAddr,
+    listener: Option<TcpListener>,
+    /// Connections that nobody will accept.
+    waiting: Vec<TcpStream>,
 }
 
 impl Port {
-    fn turn(self, open: bool, address: SocketAddr) -> Self {
-        drop(self);
-        let socket = held(Some(address)).expect("the port was ours a moment ago");
-        if open {
-            Self::Open(socket.listen(1024).expect("the port is ours"))
-        } else {
-            Self::Held(socket)
-        }
+    fn new() -> io::Result<Self> {
+        // The kernel takes back a number that it chose itself as soon as a
+        // socket stops listening; one that was asked for by number stays.
+        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        // From here on a connection is taken, whenever the thread gets to it.
+        socket.listen(1024)?;
+        Ok(Self {
+            socket,
+            address,
+            listener: None,
+            waiting: Vec::new(),
+        })
     }
 
-    async fn fill(self, address: SocketAddr) -> Self {
-        drop(self);
-        let socket = held(Some(address)).expect("the port was ours a moment ago");
-        let listener = socket.listen(0).expect("the port is ours");
-        let mut waiting = Vec::new();
-        while let Ok(Ok(stream)) =
-            timeout(Duration::from_millis(100), TcpStream::connect(address)).await
-        {
-            waiting.push(stream);
+    fn open(&mut self) {
+        let listener = self
+            .socket
+            .listen(1024)
+            .and_then(|()| self.socket.try_clone());
+        let listener = listener.and_then(|socket| TcpListener::from_std(socket.into()));
+        self.listener = Some(listener.expect("the port is ours"));
+    }
+
+    fn close(&mut self) {
+        self.listener = None;
+        // On Linux this ends listening and keeps the port.
+        self.socket.shutdown(Shutdown::Read).expect("it listens");
+    }
+
+    async fn fill(&mut self) {
+        self.close();
+        self.socket.listen(0).expect("the port is ours");
+        let connect = || timeout(Duration::from_millis(100), TcpStream::connect(self.address));
+        while let Ok(Ok(stream)) = connect().await {
+            self.waiting.push(stream);
         }
-        Self::Full(listener, waiting)
     }
 
     async fn accept(&self) -> TcpStream {
-        match self {
-            Self::Open(listener) => loop {
-                if let Ok((stream, _)) = listener.accept().await {
-                    return stream;
-                }
-            },
-            Self::Held(_) | Self::Full(..) => std::future::pending().await,
+        let Some(listener) = &self.listener else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Ok((stream, _)) = listener.accept().await {
+                return stream;
+            }
         }
     }
 }

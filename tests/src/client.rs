@@ -12,6 +12,10 @@ use crate::pattern::{self, Check};
 use crate::wire::{Framing, Head, Reader};
 use crate::within;
 
+/// The error where the proxy closes before a response's first byte, as it may
+/// close any connection that it holds for idle.
+pub const BETWEEN_RESPONSES: &str = "closed between two responses";
+
 /// A response, whole.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -151,11 +155,11 @@ impl Client {
 
     /// The next response, or how it failed.
     pub async fn try_response(&mut self) -> io::Result<Response> {
-        let head = self
-            .reader
-            .head()
-            .await?
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let head = match self.reader.head().await {
+            Ok(Some(head)) => head,
+            Err(error) if self.reader.has_bytes() => return Err(error),
+            Ok(None) | Err(_) => return Err(io::Error::other(BETWEEN_RESPONSES)),
+        };
         let mut body = Vec::new();
         let trailers = match body_of(&head) {
             None => Vec::new(),

@@ -14,9 +14,13 @@ pub fn wasm(name: &str) -> Vec<u8> {
     wat::parse_file(&path).unwrap_or_else(|error| panic!("guest {name}: {error}"))
 }
 
-/// A strategy that always answers with this index.
+/// A strategy that always answers with this index, or with 0 where the list
+/// is shorter.
 pub fn always(index: u32) -> Vec<u8> {
-    strategy(&format!("(i32.const {index})"))
+    let there = format!("(i32.lt_u (i32.const {index}) (local.get $count))");
+    strategy(&format!(
+        "(select (i32.const {index}) (i32.const 0) {there})"
+    ))
 }
 
 /// A strategy that passes its rehearsal with index 0 and runs `body` when a

@@ -233,21 +233,35 @@ impl Running {
             .unwrap_or_else(|_| panic!("no address in {line}"))
     }
 
+    /// The same, or `None` when the process ends without listening.
+    pub async fn address_or_end(&self) -> Option<SocketAddr> {
+        let line = self.log_or_end("listening").await?;
+        line["address"].as_str()?.parse().ok()
+    }
+
     /// Waits for the next log line whose message contains `text`; it and the
     /// lines before it will not be found again.
     pub async fn log(&self, text: &str) -> Value {
+        let line = self.log_or_end(text).await;
+        line.unwrap_or_else(|| {
+            panic!(
+                "the proxy ended without logging {text:?}:\n{}",
+                self.stderr()
+            )
+        })
+    }
+
+    async fn log_or_end(&self, text: &str) -> Option<Value> {
         let mut changed = self.changed.clone();
         let line = async {
             loop {
                 let ended = changed.borrow_and_update().ended == 2;
                 if let Some(line) = self.take_line(text) {
-                    return line;
+                    return Some(line);
                 }
-                assert!(
-                    !ended,
-                    "the proxy ended without logging {text:?}:\n{}",
-                    self.stderr()
-                );
+                if ended {
+                    return None;
+                }
                 // The sender lives until the streams end, which `ended` says.
                 let _ = changed.changed().await;
             }

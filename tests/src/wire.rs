@@ -161,6 +161,11 @@ impl Reader {
         while matches!(self.fill().await, Ok(1..)) {}
     }
 
+    /// Whether anything was received that has not been read.
+    pub fn has_bytes(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// The socket, for its options.
     pub fn socket(&self) -> &tokio::net::TcpStream {
         self.half.as_ref()
