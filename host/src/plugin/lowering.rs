@@ -170,7 +170,7 @@ mod tests {
         store.set_epoch_deadline(1 << 20);
         let instance = linker.instantiate(&mut store, &component).unwrap();
         let strategy = instance
-            .get_export_index(&mut store, None, &*interface("strategy"))
+            .get_export_index(&mut store, None, &interface("strategy"))
             .unwrap();
         let pick = instance
             .get_export_index(&mut store, Some(&strategy), "pick")
