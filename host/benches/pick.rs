@@ -2,12 +2,12 @@
 //!
 //! For the fallback, every shipped strategy, a guest that does nothing (the
 //! price of the call alone) and the four kinds of plan. Each figure is the
-//! median of rounds that take turns over all pool sizes; machines are noisy, so
-//! compare figures of one run only.
+//! median of rounds that take turns over all pool sizes, in CPU time of the
+//! thread, which other processes disturb least; compare figures of one run only.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anubis::config::{OnFault, StrategySettings, StrategySource};
 use anubis::plugin::{Engine, shipped};
@@ -140,15 +140,18 @@ impl Subject {
 
     /// Mean nanoseconds per pick over one round.
     fn round(&mut self) -> f64 {
-        let begin = Instant::now();
+        let begin = cpu_time();
         let mut picks = 0_u32;
-        while begin.elapsed() < ROUND {
+        loop {
             for _ in 0..64 {
                 std::hint::black_box(self.pick());
             }
             picks += 64;
+            let elapsed = cpu_time() - begin;
+            if elapsed >= ROUND {
+                return elapsed.as_nanos() as f64 / f64::from(picks);
+            }
         }
-        begin.elapsed().as_nanos() as f64 / f64::from(picks)
     }
 
     fn pick(&mut self) -> Decision {
@@ -167,6 +170,11 @@ impl Subject {
         self.samples.sort_by(f64::total_cmp);
         self.samples[self.samples.len() / 2]
     }
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn rows(size: u32) -> Vec<Row> {

@@ -20,7 +20,7 @@
     (export "add" (func (param "slot" u32) (param "delta" s64) (result s64)))
     (export "load" (func (param "slot" u32) (result s64)))))
   (core module $memory
-    (memory (export "memory") 2)
+    (memory (export "memory") 16)
     (global $next (mut i32) (i32.const 65536))
     ;; The list of backends, which is all that is aligned to 4, comes first in
     ;; every pick: at 64 KiB. Texts follow behind it.
@@ -32,7 +32,7 @@
   (core instance $mem (instantiate $memory))
   (core func $add (canon lower (func $shared "add")))
   (core module $code
-    (import "mem" "memory" (memory 2))
+    (import "mem" "memory" (memory 16))
     (import "shared" "add" (func $add (param i32 i64) (result i64)))
     (func (export "pick")
       (param $key i64) (param $random i64) (param $sequence i64) (param $now i64)

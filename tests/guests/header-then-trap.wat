@@ -21,7 +21,7 @@
     (export "path" (func (result string)))
     (export "tag" (func (param "value" u64)))))
   (core module $memory
-    (memory (export "memory") 2)
+    (memory (export "memory") 16)
     (global $next (mut i32) (i32.const 65536))
     ;; The list of backends, which is all that is aligned to 4, comes first in
     ;; every pick: at 64 KiB. Texts follow behind it.
@@ -35,7 +35,7 @@
     (memory (core memory $mem "memory")) (realloc (core func $mem "realloc"))))
   (core func $tag (canon lower (func $inbound "tag")))
   (core module $code
-    (import "mem" "memory" (memory 2))
+    (import "mem" "memory" (memory 16))
     (import "inbound" "header" (func $header (param i32 i32 i32)))
     (import "inbound" "tag" (func $tag (param i64)))
     (data (i32.const 64) "x-backend")

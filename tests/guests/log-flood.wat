@@ -23,7 +23,7 @@
     (export "write" (func (param "level" $l) (param "message" string)))))
   (import "anubis:lb/log@0.1.0" (instance $log (type $log-interface)))
   (core module $memory
-    (memory (export "memory") 2)
+    (memory (export "memory") 16)
     (global $next (mut i32) (i32.const 65536))
     ;; The list of backends, which is all that is aligned to 4, comes first in
     ;; every pick: at 64 KiB. Texts follow behind it.
@@ -35,7 +35,7 @@
   (core instance $mem (instantiate $memory))
   (core func $write (canon lower (func $log "write") (memory (core memory $mem "memory"))))
   (core module $code
-    (import "mem" "memory" (memory 2))
+    (import "mem" "memory" (memory 16))
     (import "log" "write" (func $write (param i32 i32 i32)))
     (data (i32.const 64) "flood\0a{\22level\22:\22ERROR\22}\1b[31m")
     (func (export "pick")

@@ -19,7 +19,7 @@
   (import "anubis:lb/members@0.1.0" (instance $members
     (export "label" (func (param "id" u32) (param "key" string) (result (option string))))))
   (core module $memory
-    (memory (export "memory") 2)
+    (memory (export "memory") 16)
     (global $next (mut i32) (i32.const 65536))
     ;; The list of backends, which is all that is aligned to 4, comes first in
     ;; every pick: at 64 KiB. Texts follow behind it.
@@ -32,7 +32,7 @@
   (core func $label (canon lower (func $members "label")
     (memory (core memory $mem "memory")) (realloc (core func $mem "realloc"))))
   (core module $code
-    (import "mem" "memory" (memory 2))
+    (import "mem" "memory" (memory 16))
     (import "members" "label" (func $label (param i32 i32 i32 i32)))
     (data (i32.const 64) "version")
     (func (export "pick")
