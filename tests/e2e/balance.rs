@@ -142,7 +142,7 @@ async fn least_connections_sends_the_next_request_where_fewest_run() {
 
 /// One slow and two fast backends: the slow one gets little, but some.
 async fn avoids_the_slow(strategy: &str) {
-    let backends = [("a", 1), ("b", 1), ("c", 60)].map(|(name, millis)| {
+    let backends = [("a", 5), ("b", 5), ("c", 100)].map(|(name, millis)| {
         Backend::named(name)
             .delay(Duration::from_millis(millis))
             .start()
@@ -158,7 +158,7 @@ async fn avoids_the_slow(strategy: &str) {
     assert!(report.of("c") > 0, "{strategy}: {:?}", report.by_backend);
     for name in ["a", "b"] {
         assert!(
-            report.share(name) > 0.2,
+            report.share(name) > 0.1,
             "{strategy}: {:?}",
             report.by_backend
         );
@@ -183,14 +183,15 @@ async fn peak_ewma_avoids_the_slow() {
 #[tokio::test]
 async fn least_time_starves_no_equal_backend() {
     // Another proxy gave the second of two equals 5 of 1,500 requests, since
-    // its first answer had been slow and it was never asked again.
-    let backends =
-        ["a", "b"].map(|name| Backend::named(name).delay(Duration::from_millis(1)).start());
+    // its first answer had been slow and it was never asked again. A pause of
+    // this machine, many times the 5 ms, may cost a share, but not all of it.
+    let delayed = |name| Backend::named(name).delay(Duration::from_millis(5)).start();
+    let backends = ["a", "b"].map(delayed);
     let proxy = Proxy::start(equal("least-time", &backends)).await;
-    let report = Load::of(1500, proxy.address(), 8).await;
+    let report = Load::of(1500, proxy.address(), 16).await;
     report.assert_none_failed();
     for name in ["a", "b"] {
-        assert!(report.share(name) > 0.25, "{:?}", report.by_backend);
+        assert!(report.share(name) > 0.1, "{:?}", report.by_backend);
     }
 }
 
