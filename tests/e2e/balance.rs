@@ -75,7 +75,7 @@ async fn the_fallback_uses_every_backend() {
     let report = Load::of(600, proxy.address(), 8).await;
     report.assert_none_failed();
     for name in ["a", "b", "c"] {
-        assert!(report.share(name) > 0.15, "{:?}", report.by_backend);
+        assert!(report.share(name) > 0.05, "{:?}", report.by_backend);
     }
 }
 
