@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::values::{PathPrefix, Size, Text, Time, Whole};
+use super::values::{Size, Text, Time, Whole};
+use super::words::PathPrefix;
 use super::{HashKey, HostHeader, HostPattern, StrategySource};
 
 /// The whole file.

@@ -13,6 +13,7 @@ mod quick;
 mod read;
 mod resolve;
 mod values;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+mod reference;
+
 use super::*;
 
 const SMALLEST: &str = r#"
@@ -246,4 +248,27 @@ fn every_example_is_right() {
         }
     }
     assert!(found >= 7, "only {found} examples were found");
+}
+
+proptest::proptest! {
+    /// Whatever is in a file: no panic, no endless search for mistakes, and
+    /// each mistake has a place in the file.
+    #[test]
+    fn no_text_can_break_it(
+        from in 0_usize..1200,
+        length in 0_usize..40,
+        put in "[\\[\\]{}=\"'.,a-z0-9 \n-]{0,12}",
+    ) {
+        let mut text = include_str!("tests/everything.toml").to_owned();
+        let start = from.min(text.len());
+        let end = (start + length).min(text.len());
+        text.replace_range(start..end, &put);
+        if let Err(mistakes) = parse(&text, Path::new("anubis.toml")) {
+            for mistake in mistakes.iter() {
+                if let Some((line, _)) = mistake.place {
+                    proptest::prop_assert!(line <= text.lines().count() + 1, "{}", mistake);
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,156 @@
+//! What `[pools.NAME]` mean.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::Path;
+
+use toml::Spanned;
+
+use super::{bits32, count, set, time};
+use crate::config::defaults::STRATEGY;
+use crate::config::file;
+use crate::config::json::plugin_text;
+use crate::config::read::Report;
+use crate::config::{
+    BackendSettings, HashKey, OnFault, PoolSettings, StrategySettings, StrategySource,
+};
+
+/// Every pool, in the order written.
+pub fn pools(
+    written: BTreeMap<Spanned<String>, file::Pool>,
+    folder: &Path,
+    report: &mut Report<'_>,
+) -> Vec<PoolSettings> {
+    let mut written: Vec<_> = written.into_iter().collect();
+    written.sort_by_key(|(name, _)| name.span().start);
+    written
+        .into_iter()
+        .map(|(name, mut pool)| {
+            let entries = std::mem::take(&mut pool.backends);
+            if entries.is_empty() {
+                report.missing(
+                    &name.span(),
+                    "backends",
+                    "a pool needs at least one backend",
+                );
+            }
+            let backends = backends(entries, report);
+            let strategy = strategy(&mut pool, folder, report);
+            pool_settings(name.into_inner(), backends, strategy, pool)
+        })
+        .collect()
+}
+
+fn pool_settings(
+    name: String,
+    backends: Vec<BackendSettings>,
+    strategy: StrategySettings,
+    written: file::Pool,
+) -> PoolSettings {
+    let mut pool = PoolSettings::new(name, backends);
+    pool.hash_key = match written.hash_key {
+        Some(key) => key.0,
+        None => HashKey::default_for(&strategy.source),
+    };
+    pool.strategy = strategy;
+    pool.zone = written.zone;
+    set(
+        &mut pool.host_header,
+        written.host_header.map(|host| host.0),
+    );
+    set(
+        &mut pool.tries,
+        written.tries.map(count).and_then(NonZeroUsize::new),
+    );
+    set(&mut pool.connect_timeout, written.connect_timeout.map(time));
+    set(
+        &mut pool.response_timeout,
+        written.response_timeout.map(time),
+    );
+    set(&mut pool.idle_timeout, written.idle_timeout.map(time));
+    set(&mut pool.keep_alive, written.keep_alive.map(time));
+    set(
+        &mut pool.keep_alive_connections,
+        written.keep_alive_connections.map(count),
+    );
+    set(&mut pool.tunnel_timeout, written.tunnel_timeout.map(time));
+    pool
+}
+
+fn strategy(written: &mut file::Pool, folder: &Path, report: &mut Report<'_>) -> StrategySettings {
+    let mut source = StrategySource::Shipped(STRATEGY.to_owned());
+    if let Some(text) = written.strategy.take() {
+        let span = text.span();
+        source = text.into_inner().0;
+        if let StrategySource::File(path) = &mut source {
+            // `a/./b` as `a/b`: it is what the log will name.
+            *path = folder.join(&path).components().collect();
+            if let Some(what) = unreadable(path) {
+                report.mistake(&span, what);
+            }
+        }
+    }
+    let mut strategy = StrategySettings::new(source);
+    if let Some(value) = written.config.take() {
+        let span = value.span();
+        match plugin_text(value.into_inner()) {
+            Ok(text) => strategy.config = text,
+            Err(what) => report.mistake(&span, what),
+        }
+    }
+    set(&mut strategy.deadline, written.deadline.take().map(time));
+    set(
+        &mut strategy.memory,
+        written.memory.take().map(|size| size.0.0),
+    );
+    set(
+        &mut strategy.plan_interval,
+        written.plan_interval.take().map(time),
+    );
+    strategy.on_fault = match written.on_fault {
+        Some(file::OnFault::Reject) => OnFault::Reject,
+        Some(file::OnFault::Fallback) | None => OnFault::Fallback,
+    };
+    strategy
+}
+
+/// Why the plugin at `path` cannot be read, if it cannot.
+pub fn unreadable(path: &Path) -> Option<String> {
+    match std::fs::metadata(path) {
+        Ok(file) if file.is_file() => None,
+        Ok(_) => Some(format!("{} is not a file", path.display())),
+        Err(error) => Some(format!("cannot read {}: {error}", path.display())),
+    }
+}
+
+fn backends(written: Vec<Spanned<file::Backend>>, report: &mut Report<'_>) -> Vec<BackendSettings> {
+    let mut names = HashSet::new();
+    let mut backends = Vec::new();
+    for entry in written {
+        let span = entry.span();
+        let entry = entry.into_inner();
+        let name_at = entry.name.as_ref().map_or(span.clone(), Spanned::span);
+        let Some(backend) = backend(entry) else {
+            report.missing(&span, "address", "a backend needs an address");
+            continue;
+        };
+        if !names.insert(backend.name.clone()) {
+            let what = format!("another backend of this pool is called `{}`", backend.name);
+            report.mistake(&name_at, what);
+        }
+        backends.push(backend);
+    }
+    backends
+}
+
+fn backend(entry: file::Backend) -> Option<BackendSettings> {
+    let mut backend = BackendSettings::new(entry.address?.0);
+    set(&mut backend.name, entry.name.map(Spanned::into_inner));
+    let weight = entry.weight.and_then(|weight| u16::try_from(weight.0).ok());
+    set(&mut backend.weight, weight.and_then(NonZeroU16::new));
+    set(&mut backend.capacity, entry.capacity.map(bits32));
+    set(&mut backend.priority, entry.priority.map(bits32));
+    backend.zone = entry.zone;
+    backend.labels = entry.labels;
+    Some(backend)
+}

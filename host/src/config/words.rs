@@ -1,0 +1,184 @@
+//! The words of a configuration: addresses, hosts, paths, strategies and keys,
+//! from their text.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::mistakes::suggestion;
+use super::values::FromText;
+use super::{HashKey, HostHeader, HostPattern, StrategySource};
+
+impl FromText for SocketAddr {
+    const EXPECTED: &'static str =
+        "an IP address and a port such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| format!("`{text}`: expected {}", Self::EXPECTED))
+    }
+}
+
+impl FromText for IpNet {
+    const EXPECTED: &'static str =
+        "a network such as \"10.0.0.0/8\" or an address such as \"10.0.0.1\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            .map_err(|_| format!("`{text}`: expected {}", Self::EXPECTED))
+    }
+}
+
+/// Where a backend listens: a host and a port (80 when none is written).
+impl FromText for Authority {
+    const EXPECTED: &'static str =
+        "a backend's address such as \"http://127.0.0.1:9001\" or \"app:8080\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.starts_with("https://") {
+            return Err(format!("`{text}`: https to a backend is not supported"));
+        }
+        let address = text.strip_prefix("http://").unwrap_or(text);
+        let address = address.strip_suffix('/').unwrap_or(address);
+        if address.contains(['/', '?', '#']) {
+            return Err(format!(
+                "`{text}`: a backend has no path, requests keep their own"
+            ));
+        }
+        if address.contains('@') {
+            return Err(format!("`{text}`: a backend's address has no user"));
+        }
+        with_port(address).ok_or_else(|| format!("`{text}`: expected {}", Self::EXPECTED))
+    }
+}
+
+/// `host:port` from `host` or `host:port`; nothing when either is malformed.
+fn with_port(address: &str) -> Option<Authority> {
+    let authority = Authority::from_str(address).ok()?;
+    let host = authority.host();
+    let port = match authority.as_str()[host.len()..].strip_prefix(':') {
+        None => 80,
+        Some(port) => port.parse::<u16>().ok().filter(|port| *port != 0)?,
+    };
+    if host.is_empty() {
+        return None;
+    }
+    Authority::from_str(&format!("{host}:{port}")).ok()
+}
+
+impl FromText for HostPattern {
+    const EXPECTED: &'static str =
+        "a host name without port such as \"www.example.com\" or \"*.example.com\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        if host == "*" {
+            return Ok(Self::Any);
+        }
+        let (name, below) = match host.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (host.as_str(), false),
+        };
+        let authority = Authority::from_str(name).ok();
+        if name.contains('*') || authority.is_none_or(|a| a.host() != name) {
+            return Err(format!("`{text}`: expected {}", Self::EXPECTED));
+        }
+        Ok(if below {
+            Self::Below(name.to_owned())
+        } else {
+            Self::Exact(host)
+        })
+    }
+}
+
+/// A route's path prefix: begins with `/`, held without a `/` at its end
+/// (but for `/` itself), because whole segments match either way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPrefix(pub String);
+
+impl FromText for PathPrefix {
+    const EXPECTED: &'static str = "a path prefix such as \"/api\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !text.starts_with('/') || !printable || text.contains(['?', '#', '*']) {
+            return Err(format!(
+                "`{text}`: expected {} (no query, no wildcard, other characters percent-encoded)",
+                Self::EXPECTED
+            ));
+        }
+        let trimmed = text.trim_end_matches('/');
+        Ok(Self(
+            if trimmed.is_empty() { "/" } else { trimmed }.to_owned(),
+        ))
+    }
+}
+
+impl FromText for StrategySource {
+    const EXPECTED: &'static str =
+        "the name of a shipped strategy, the path of a .wasm, or \"fallback\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.contains('/') || text.ends_with(".wasm") {
+            return Ok(Self::File(PathBuf::from(text)));
+        }
+        if text == "fallback" {
+            return Ok(Self::Fallback);
+        }
+        if super::shipped_strategies().any(|name| name == text) {
+            return Ok(Self::Shipped(text.to_owned()));
+        }
+        let known = super::shipped_strategies().chain(["fallback"]);
+        Err(format!(
+            "no shipped strategy is called `{text}`{}",
+            suggestion(text, known)
+        ))
+    }
+}
+
+impl FromText for HashKey {
+    const EXPECTED: &'static str =
+        "\"client-address\", \"header:NAME\", \"cookie:NAME\", \"path\" or \"query:NAME\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}`: expected {}", Self::EXPECTED);
+        let (kind, name) = match text.split_once(':') {
+            Some((kind, name)) => (kind, Some(name).filter(|name| !name.is_empty())),
+            None => (text, None),
+        };
+        match (kind, name) {
+            ("client-address", None) if text == kind => Ok(Self::ClientAddress),
+            ("path", None) if text == kind => Ok(Self::Path),
+            ("header", Some(name)) => HeaderName::from_str(name)
+                .map(Self::Header)
+                .map_err(|_| format!("`{name}` cannot be the name of a header")),
+            ("cookie", Some(name)) => HeaderName::from_str(name)
+                .map(|_| Self::Cookie(name.to_owned()))
+                .map_err(|_| format!("`{name}` cannot be the name of a cookie")),
+            ("query", Some(name)) => Ok(Self::Query(name.to_owned())),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl FromText for HostHeader {
+    const EXPECTED: &'static str = "\"keep\", \"backend\" or a host such as \"app.internal\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "backend" => Ok(Self::Backend),
+            _ => Authority::from_str(text)
+                .ok()
+                .filter(|authority| !authority.as_str().contains('@'))
+                .and_then(|_| HeaderValue::from_str(text).ok())
+                .map(Self::Fixed)
+                .ok_or_else(|| format!("`{text}`: expected {}", Self::EXPECTED)),
+        }
+    }
+}
