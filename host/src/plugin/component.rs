@@ -22,7 +22,8 @@ use super::instance::Guest;
 /// Largest component taken, in bytes.
 pub const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
 
-const COMPILE_NICENESS: i32 = 10;
+/// A third of a busy worker's share: swaps should not wait for a quiet moment.
+const COMPILE_NICENESS: i32 = 5;
 const COMPILE_STACK: usize = 16 * 1024 * 1024;
 
 const MAGIC: &[u8] = b"\0asm";

@@ -147,4 +147,26 @@ mod tests {
         rows.remove(1);
         assert_eq!(shares(&rows), [10_000]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whoever_is_chosen_is_there_and_of_the_best_priority(
+            of in proptest::collection::vec((0_u32..=65_535, 0_u32..3, proptest::num::u32::ANY), 1..40),
+            random in proptest::num::u64::ANY,
+        ) {
+            let row = |&(weight, priority, in_flight)| Row {
+                weight,
+                priority,
+                in_flight,
+                ..Row::default()
+            };
+            let rows: Vec<Row> = of.iter().map(row).collect();
+            let request = PickRequest {
+                random,
+                ..PickRequest::default()
+            };
+            let chosen = rows[pick(&rows[..], &request).unwrap()];
+            assert!(rows.iter().all(|row| row.priority >= chosen.priority));
+        }
+    }
 }

@@ -264,6 +264,9 @@ fn cells(weights: &[u32], total: u64) -> Vec<Cell> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::{collection, num};
+
     use super::*;
 
     fn rows(ids: &[u32]) -> Vec<Row> {
@@ -383,6 +386,43 @@ mod tests {
         ] {
             let fault = Plan::new(routing.clone(), &rows, 1).unwrap_err();
             assert_eq!(fault.kind, FaultKind::BadIndex, "{routing:?}");
+        }
+    }
+
+    /// Any routing over `count` backends, mostly a valid one.
+    fn routing(count: u32) -> impl Strategy<Value = Routing> {
+        let weights = || collection::vec(0_u32..5, count as usize);
+        let entries = || collection::vec(0..count, 1..20);
+        prop_oneof![
+            weights().prop_map(Routing::Weights),
+            weights().prop_map(Routing::TwoChoices),
+            entries().prop_map(Routing::Table),
+            entries().prop_map(Routing::Order),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_chosen_is_there_and_planned(
+            (count, routing) in (1_u32..20).prop_flat_map(|count| (Just(count), routing(count))),
+            now in collection::vec(0_u32..25, 1..25),
+            random in num::u64::ANY,
+        ) {
+            let planned: Vec<u32> = (0..count).collect();
+            let Ok(plan) = Plan::new(routing.clone(), &rows(&planned), 1) else {
+                return Ok(());
+            };
+            let now = rows(&now);
+            if let Some(index) = plan.pick(&now[..], &request(random)) {
+                let id = now[index].id;
+                let is_planned = match routing {
+                    Routing::Weights(weights) | Routing::TwoChoices(weights) => {
+                        weights[id as usize] > 0
+                    }
+                    Routing::Table(entries) | Routing::Order(entries) => entries.contains(&id),
+                };
+                assert!(is_planned, "{id}");
+            }
         }
     }
 }
