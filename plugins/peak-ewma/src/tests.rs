@@ -60,8 +60,14 @@ fn equally_fast_ones_are_shared_by_weight() {
 #[test]
 fn options_are_checked() {
     for (text, error) in [
-        (r#"{"floor": "0s"}"#, "option `floor` must be between 1us and 1m"),
-        (r#"{"tau": "10s"}"#, "unknown option `tau`; there is: `floor`"),
+        (
+            r#"{"floor": "0s"}"#,
+            "option `floor` must be between 1us and 1m",
+        ),
+        (
+            r#"{"tau": "10s"}"#,
+            "unknown option `tau`; there is: `floor`",
+        ),
     ] {
         assert_eq!(PeakEwma::default().configure(text).unwrap_err(), error);
     }

@@ -182,9 +182,11 @@ mod tests {
     #[test]
     fn who_left_the_pool_is_forgotten_and_who_moved_counts_where_it_is() {
         let mut pool = Pool::default();
-        pool.see(1, &[backend(1, 0, 0), backend(2, 0, 0), backend(3, 0, 0)], |_| {
-            true
-        });
+        pool.see(
+            1,
+            &[backend(1, 0, 0), backend(2, 0, 0), backend(3, 0, 0)],
+            |_| true,
+        );
         pool.see(2, &[backend(1, 1, 0)], |id| id != 2);
         let levels = [0, 1].map(|priority| Level {
             priority,
@@ -203,8 +205,8 @@ mod tests {
 
     #[test]
     fn capacity_is_the_listed_share_times_the_overprovisioning() {
-        let capacities =
-            [(7, 7), (7, 5), (7, 4), (4, 0), (0, 0)].map(|(all, listed)| count(all, listed).capacity(1400));
+        let capacities = [(7, 7), (7, 5), (7, 4), (4, 0), (0, 0)]
+            .map(|(all, listed)| count(all, listed).capacity(1400));
         assert_eq!(capacities, [1000, 1000, 800, 0, 0]);
     }
 }

@@ -79,7 +79,10 @@ fn where_all_together_cannot_take_it_each_takes_its_part() {
         (1, false),
         (1, false),
     ]);
-    assert_close(&parts(&mut PriorityZone::default(), &pool, &[0, 4]), &[50, 50]);
+    assert_close(
+        &parts(&mut PriorityZone::default(), &pool, &[0, 4]),
+        &[50, 50],
+    );
 }
 
 #[test]
@@ -93,15 +96,24 @@ fn the_own_zone_comes_first_and_spills_over_to_the_others() {
         &parts(&mut PriorityZone::default(), &pool, &[0, 2, 3]),
         &[70, 15, 15],
     );
-    assert_close(&parts(&mut PriorityZone::default(), &pool, &[2, 3]), &[50, 50]);
+    assert_close(
+        &parts(&mut PriorityZone::default(), &pool, &[2, 3]),
+        &[50, 50],
+    );
     let mut no_zone = configured(r#"{"own-zone": false}"#);
-    assert_close(&parts(&mut no_zone, &pool, &[0, 1, 2, 3]), &[25, 25, 25, 25]);
+    assert_close(
+        &parts(&mut no_zone, &pool, &[0, 1, 2, 3]),
+        &[25, 25, 25, 25],
+    );
 }
 
 #[test]
 fn a_better_priority_comes_before_the_own_zone() {
     let pool = zoned(&[(1, true), (0, false)]);
-    assert_close(&parts(&mut PriorityZone::default(), &pool, &[0, 1]), &[0, 100]);
+    assert_close(
+        &parts(&mut PriorityZone::default(), &pool, &[0, 1]),
+        &[0, 100],
+    );
 }
 
 #[test]
@@ -121,7 +133,10 @@ fn options_are_checked() {
             r#"{"overprovisioning": 0.9}"#,
             "option `overprovisioning` must be between 1 and 100",
         ),
-        (r#"{"own-zone": 1}"#, "option `own-zone` must be true or false"),
+        (
+            r#"{"own-zone": 1}"#,
+            "option `own-zone` must be true or false",
+        ),
         (
             r#"{"zone": "a"}"#,
             "unknown option `zone`; there is: `overprovisioning`, `own-zone`",

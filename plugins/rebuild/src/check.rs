@@ -14,7 +14,7 @@ const ADVICE: &str = "run `cargo run -p rebuild-plugins` and commit plugins/comp
 ///
 /// Names everything that disagrees. Bytes that differ are a mistake only where
 /// the same toolchain built both.
-pub fn compare(committed: &Path, out: &Path, built: &Manifest) -> Result<()> {
+pub fn compare(committed: &Path, built: &Manifest) -> Result<()> {
     let manifest = Manifest::read(committed)?;
     let mut wrong = Vec::new();
     for file in manifest.others(committed)? {
@@ -24,16 +24,20 @@ pub fn compare(committed: &Path, out: &Path, built: &Manifest) -> Result<()> {
         if built.entry(&entry.name).is_none() {
             wrong.push(format!("{}: it has no sources any more", entry.name));
         }
-        let bytes = std::fs::read(committed.join(&entry.file)).with_context(|| entry.file.clone())?;
+        let bytes =
+            std::fs::read(committed.join(&entry.file)).with_context(|| entry.file.clone())?;
         if manifest::sha256(&bytes) != entry.sha256 {
-            wrong.push(format!("{}: the file is not the one in the manifest", entry.name));
+            wrong.push(format!(
+                "{}: the file is not the one in the manifest",
+                entry.name
+            ));
         }
     }
     for entry in &built.components {
         wrong.extend(disagreement(manifest.entry(&entry.name), entry));
     }
     if wrong.is_empty() {
-        println!("sources, manifest and components agree; built: {}", out.display());
+        println!("sources, manifest and components agree");
         return Ok(());
     }
     bail!("{}\n{ADVICE}", wrong.join("\n"))
@@ -46,16 +50,22 @@ fn disagreement(committed: Option<&Entry>, built: &Entry) -> Option<String> {
         return Some(format!("{name}: not committed"));
     };
     if committed.sources != built.sources {
-        return Some(format!("{name}: the sources have changed since it was built"));
+        return Some(format!(
+            "{name}: the sources have changed since it was built"
+        ));
     }
     if (&committed.imports, &committed.exports) != (&built.imports, &built.exports) {
-        return Some(format!("{name}: imports or exports other than in the manifest"));
+        return Some(format!(
+            "{name}: imports or exports other than in the manifest"
+        ));
     }
     if committed.sha256 == built.sha256 {
         return None;
     }
     if committed.toolchain == built.toolchain {
-        return Some(format!("{name}: the same sources and toolchain gave other bytes"));
+        return Some(format!(
+            "{name}: the same sources and toolchain gave other bytes"
+        ));
     }
     println!(
         "  {name}: other bytes, by another toolchain ({})",
@@ -134,7 +144,7 @@ mod tests {
         manifest.write(directory.path()).unwrap();
         std::fs::write(directory.path().join("random.wasm"), "abc").unwrap();
         std::fs::write(directory.path().join("stray.wasm"), "abc").unwrap();
-        let error = compare(directory.path(), directory.path(), &manifest)
+        let error = compare(directory.path(), &manifest)
             .unwrap_err()
             .to_string();
         assert!(error.contains("random: the file is not the one"), "{error}");

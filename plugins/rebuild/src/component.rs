@@ -26,7 +26,9 @@ pub struct Component {
 /// Where it is not valid, or imports what the plugin may not.
 pub fn encode(plugin: &Plugin, core: &[u8]) -> Result<Component> {
     let context = || format!("plugin {}", plugin.name);
-    let encoder = ComponentEncoder::default().module(core).with_context(context)?;
+    let encoder = ComponentEncoder::default()
+        .module(core)
+        .with_context(context)?;
     let bytes = encoder.validate(true).encode().with_context(context)?;
     let (imports, exports) = world(&bytes).with_context(context)?;
     let types = format!("{PACKAGE}types");

@@ -53,24 +53,31 @@ fn run(arguments: &Arguments) -> Result<()> {
     let committed = root.join("plugins/components");
     let plugins = plugin::find(&root)?;
     let toolchain = Toolchain::choose(arguments.toolchain)?;
-    println!("building {} plugins with {}", plugins.len(), toolchain.identity());
+    println!(
+        "building {} plugins with {}",
+        plugins.len(),
+        toolchain.identity()
+    );
 
-    let scratch = tempfile::tempdir().context("making a temporary directory")?;
-    let out = match &arguments.out {
-        Some(directory) => directory.as_path(),
-        None if arguments.check => scratch.path(),
-        None => committed.as_path(),
-    };
-    let built = build_all(&root, &toolchain, &plugins, out)?;
-    if arguments.check {
-        check::compare(&committed, out, &built)
-    } else {
-        Ok(())
+    let build = |out: &Path| build_all(&root, &toolchain, &plugins, out);
+    match (arguments.check, &arguments.out) {
+        (true, Some(out)) => check::compare(&committed, &build(out)?),
+        (true, None) => {
+            let scratch = tempfile::tempdir().context("making a temporary directory")?;
+            check::compare(&committed, &build(scratch.path())?)
+        }
+        (false, Some(out)) => build(out).map(drop),
+        (false, None) => build(&committed)?.remove_others(&committed),
     }
 }
 
 /// Builds all plugins into `out` and writes the manifest beside them.
-fn build_all(root: &Path, toolchain: &Toolchain, plugins: &[Plugin], out: &Path) -> Result<Manifest> {
+fn build_all(
+    root: &Path,
+    toolchain: &Toolchain,
+    plugins: &[Plugin],
+    out: &Path,
+) -> Result<Manifest> {
     std::fs::create_dir_all(out).with_context(|| format!("making {}", out.display()))?;
     let compiler = Compiler::new(root, toolchain);
     let mut components = Vec::new();
@@ -78,13 +85,13 @@ fn build_all(root: &Path, toolchain: &Toolchain, plugins: &[Plugin], out: &Path)
         let core = compiler.compile(plugin)?;
         let component = component::encode(plugin, &core)?;
         let file = out.join(plugin.file_name());
-        std::fs::write(&file, &component.bytes).with_context(|| format!("writing {}", file.display()))?;
+        std::fs::write(&file, &component.bytes)
+            .with_context(|| format!("writing {}", file.display()))?;
         println!("  {:<20} {:>6} bytes", plugin.name, component.bytes.len());
         components.push(Entry::new(plugin, &component, toolchain));
     }
     let manifest = Manifest { components };
     manifest.write(out)?;
-    manifest.remove_others(out)?;
     Ok(manifest)
 }
 

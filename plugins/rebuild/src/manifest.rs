@@ -96,7 +96,8 @@ impl Manifest {
     /// Removes the components of plugins that are no more.
     pub fn remove_others(&self, directory: &Path) -> Result<()> {
         for other in self.others(directory)? {
-            std::fs::remove_file(directory.join(&other)).with_context(|| format!("removing {other}"))?;
+            std::fs::remove_file(directory.join(&other))
+                .with_context(|| format!("removing {other}"))?;
             println!("  {other} removed: it has no sources any more");
         }
         Ok(())

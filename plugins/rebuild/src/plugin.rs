@@ -37,7 +37,9 @@ impl Plugin {
         let directory = root.join("plugins").join(name);
         let manifest = read_toml(&directory.join("Cargo.toml"))?;
         let text = |table: &str, key: &str| manifest.get(table)?.get(key)?.as_str();
-        let package = text("package", "name").context("no package.name")?.to_string();
+        let package = text("package", "name")
+            .context("no package.name")?
+            .to_string();
         let library = text("lib", "name").context("no lib.name")?.to_string();
         Ok(Self {
             name: name.to_string(),
@@ -57,14 +59,16 @@ pub fn find(root: &Path) -> Result<Vec<Plugin>> {
     for entry in std::fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !["sdk", "rebuild"].contains(&name.as_str()) && entry.path().join("Cargo.toml").exists() {
+        if !["sdk", "rebuild"].contains(&name.as_str()) && entry.path().join("Cargo.toml").exists()
+        {
             names.insert(name);
         }
     }
     if names.is_empty() {
         bail!("no plugin in {}", directory.display());
     }
-    let read = |name: &String| Plugin::read(root, &lock, name).with_context(|| format!("plugin {name}"));
+    let read =
+        |name: &String| Plugin::read(root, &lock, name).with_context(|| format!("plugin {name}"));
     names.iter().map(read).collect()
 }
 
@@ -100,7 +104,9 @@ fn digest(root: &Path, lock: &Table, name: &str, manifest: &Table) -> Result<Str
         hash.update(bytes);
     }
     let mut dependencies = dependencies(manifest);
-    dependencies.append(&mut self::dependencies(&read_toml(&sdk.join("Cargo.toml"))?));
+    dependencies.append(&mut self::dependencies(&read_toml(
+        &sdk.join("Cargo.toml"),
+    )?));
     for locked in locked(lock, dependencies) {
         hash.update(locked);
     }
@@ -140,7 +146,9 @@ fn dependencies(manifest: &Table) -> BTreeSet<String> {
     let targets = manifest.get("target").and_then(toml::Value::as_table);
     let by_target = targets.into_iter().flat_map(Table::values);
     let by_target = by_target.flat_map(|target| names(target.get("dependencies")));
-    by_target.chain(names(manifest.get("dependencies"))).collect()
+    by_target
+        .chain(names(manifest.get("dependencies")))
+        .collect()
 }
 
 /// The locked name, version and checksum of these packages and of all they

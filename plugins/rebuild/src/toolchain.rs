@@ -61,7 +61,11 @@ impl Toolchain {
     pub fn identity(&self) -> String {
         match self {
             Self::Prebuilt { version } => format!("{version}, prebuilt std"),
-            Self::Debian { version, .. } => format!("{version}, Debian, -Z build-std"),
+            Self::Debian {
+                version, linker, ..
+            } => {
+                format!("{version}, {}, std built from source", linker.display())
+            }
         }
     }
 
@@ -156,7 +160,11 @@ fn debian() -> Option<Toolchain> {
     if !sources.join("library/std").exists() {
         return None;
     }
-    let linkers = ["/usr/bin/wasm-ld-22", "/usr/bin/wasm-ld-19", "/usr/bin/wasm-ld"];
+    let linkers = [
+        "/usr/bin/wasm-ld-22",
+        "/usr/bin/wasm-ld-19",
+        "/usr/bin/wasm-ld",
+    ];
     let linker = linkers
         .into_iter()
         .map(PathBuf::from)

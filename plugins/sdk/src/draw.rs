@@ -32,7 +32,10 @@ pub fn distinct<'a>(backends: &'a [Backend], random: &'a mut Random) -> Distinct
 /// The sum of all weights.
 #[inline]
 pub fn total_weight(backends: &[Backend]) -> u64 {
-    backends.iter().map(|backend| u64::from(backend.weight)).sum()
+    backends
+        .iter()
+        .map(|backend| u64::from(backend.weight))
+        .sum()
 }
 
 const MOST: usize = 16;
@@ -57,8 +60,14 @@ impl Iterator for Distinct<'_> {
         if count == self.backends.len() || count == MOST {
             return None;
         }
-        let index = at(self.backends, self.random.below(self.left), &self.drawn[..count]);
-        self.left = self.left.saturating_sub(u64::from(self.backends[index].weight));
+        let index = at(
+            self.backends,
+            self.random.below(self.left),
+            &self.drawn[..count],
+        );
+        self.left = self
+            .left
+            .saturating_sub(u64::from(self.backends[index].weight));
         let place = self.drawn[..count].partition_point(|earlier| *earlier < index);
         self.drawn.copy_within(place..count, place + 1);
         self.drawn[place] = index;

@@ -24,7 +24,11 @@ impl Identities {
     }
 
     /// [`of`](Self::of), with the names from elsewhere.
-    pub fn of_named(&mut self, backends: &[Backend], name: impl Fn(u32) -> Option<String>) -> &[u64] {
+    pub fn of_named(
+        &mut self,
+        backends: &[Backend],
+        name: impl Fn(u32) -> Option<String>,
+    ) -> &[u64] {
         let is_same = self.ids.len() == backends.len()
             && self
                 .ids
@@ -42,9 +46,9 @@ impl Identities {
 
     fn learn(&mut self, backends: &[Backend], name: impl Fn(u32) -> Option<String>) {
         let of_name = |id: u32| match name(id) {
-            Some(name) => name
-                .bytes()
-                .fold(mix(name.len() as u64), |hash, byte| mix(hash ^ u64::from(byte))),
+            Some(name) => name.bytes().fold(mix(name.len() as u64), |hash, byte| {
+                mix(hash ^ u64::from(byte))
+            }),
             None => mix(u64::from(id)),
         };
         let is_new = |backend: &&Backend| self.place(backend.id).is_err();

@@ -62,7 +62,10 @@ mod tests {
         for _ in 0..5000 {
             seen[random.below(5) as usize] += 1;
         }
-        assert!(seen.iter().all(|&count| (900..1100).contains(&count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&count| (900..1100).contains(&count)),
+            "{seen:?}"
+        );
     }
 
     #[test]

@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn nobody_admitted_is_none() {
-        assert_eq!(Rendezvous::default().prefer(1, &pool(&[1, 1]), |_| false), None);
+        assert_eq!(
+            Rendezvous::default().prefer(1, &pool(&[1, 1]), |_| false),
+            None
+        );
         assert_eq!(Rendezvous::default().prefer(1, &[], |_| true), None);
     }
 

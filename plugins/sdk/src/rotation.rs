@@ -21,10 +21,22 @@ pub fn share(sequence: u64, backends: &[Backend], takes_part: impl Fn(&Backend) 
             .enumerate()
             .filter(|(_, backend)| takes_part(backend))
     };
-    let total = members().map(|(_, backend)| u64::from(backend.weight)).sum();
+    let total = members()
+        .map(|(_, backend)| u64::from(backend.weight))
+        .sum();
+    share_of(sequence, total, members())
+}
+
+/// [`share`] among these, whose weights add up to `total`.
+#[inline]
+pub(crate) fn share_of<'a>(
+    sequence: u64,
+    total: u64,
+    members: impl Iterator<Item = (usize, &'a Backend)>,
+) -> usize {
     let mut point = scale(sequence.wrapping_mul(GOLDEN), total);
     let mut last = 0;
-    for (index, backend) in members() {
+    for (index, backend) in members {
         let weight = u64::from(backend.weight);
         if point < weight {
             return index;
@@ -94,7 +106,11 @@ enum Order {
     /// `stride` is prime to `total`, so a cycle meets every slot once and the
     /// shares are exact; it is near the golden section, so they are also well
     /// mixed.
-    Stride { ends: Vec<u64>, total: u64, stride: u64 },
+    Stride {
+        ends: Vec<u64>,
+        total: u64,
+        stride: u64,
+    },
 }
 
 impl Cycle {
@@ -121,7 +137,11 @@ impl Cycle {
         match &self.order {
             Order::Even => (sequence % self.weights.len().max(1) as u64) as usize,
             Order::Table(table) => table[(sequence % table.len() as u64) as usize] as usize,
-            Order::Stride { ends, total, stride } => {
+            Order::Stride {
+                ends,
+                total,
+                stride,
+            } => {
                 let slot = u128::from(sequence % total) * u128::from(*stride) % u128::from(*total);
                 ends.partition_point(|end| u128::from(*end) <= slot)
             }
@@ -252,7 +272,9 @@ mod tests {
     fn every_second_pick_is_shared_as_evenly_as_every_pick() {
         let backends = pool(&[1, 1, 1, 1]);
         for step in 1..20 {
-            let turns: Vec<_> = (0..400).map(|k| share(k * step, &backends, |_| true)).collect();
+            let turns: Vec<_> = (0..400)
+                .map(|k| share(k * step, &backends, |_| true))
+                .collect();
             for count in counts(&turns, 4) {
                 assert!(count.abs_diff(100) <= 8, "step {step}: {count}");
             }

@@ -37,7 +37,9 @@ pub fn request(number: u64) -> Request {
 pub fn counts<S: Strategy>(strategy: &mut S, backends: &[Backend], picks: u64) -> Vec<u64> {
     let mut counts = vec![0; backends.len()];
     for number in 0..picks {
-        let index = strategy.pick(&request(number), backends).expect("it picks one");
+        let index = strategy
+            .pick(&request(number), backends)
+            .expect("it picks one");
         counts[index] += 1;
     }
     counts
@@ -134,7 +136,12 @@ impl Simulation {
     /// # Panics
     ///
     /// Where the strategy refuses or gives an index out of range.
-    pub fn run<S: Strategy>(&mut self, strategy: &mut S, requests: u64, at_once: usize) -> Vec<u64> {
+    pub fn run<S: Strategy>(
+        &mut self,
+        strategy: &mut S,
+        requests: u64,
+        at_once: usize,
+    ) -> Vec<u64> {
         let mut counts = vec![0; self.backends.len()];
         for _ in 0..requests {
             while self.running.len() >= at_once {
@@ -145,12 +152,15 @@ impl Simulation {
                 now_us: self.now_us,
                 ..request(self.number)
             };
-            let index = strategy.pick(&request, &self.backends).expect("it picks one");
+            let index = strategy
+                .pick(&request, &self.backends)
+                .expect("it picks one");
             self.number += 1;
             counts[index] += 1;
             self.backends[index].in_flight += 1;
             let end = self.now_us + self.taken_us(index);
-            self.running.push((std::cmp::Reverse(end), index, self.now_us));
+            self.running
+                .push((std::cmp::Reverse(end), index, self.now_us));
         }
         counts
     }

@@ -41,18 +41,30 @@ fn under_load_the_slower_gets_less() {
 #[test]
 fn more_choices_find_the_idle_one_more_often() {
     let mut backends = pool(&[1; 20]);
-    backends[1..].iter_mut().for_each(|backend| backend.in_flight = 1);
+    backends[1..]
+        .iter_mut()
+        .for_each(|backend| backend.in_flight = 1);
     let mut more = TwoChoices::default();
-    more.configure(r#"{"choices": 10}"#).expect("it is an option");
+    more.configure(r#"{"choices": 10}"#)
+        .expect("it is an option");
     let [two, ten] = [TwoChoices::default(), more].map(|mut s| counts(&mut s, &backends, 1_000)[0]);
-    assert!(two.abs_diff(100) < 40 && ten.abs_diff(500) < 70, "{two} {ten}");
+    assert!(
+        two.abs_diff(100) < 40 && ten.abs_diff(500) < 70,
+        "{two} {ten}"
+    );
 }
 
 #[test]
 fn options_are_checked() {
     for (text, error) in [
-        (r#"{"choices": 1}"#, "option `choices` must be between 2 and 16"),
-        (r#"{"choice": 2}"#, "unknown option `choice`; there is: `choices`"),
+        (
+            r#"{"choices": 1}"#,
+            "option `choices` must be between 2 and 16",
+        ),
+        (
+            r#"{"choice": 2}"#,
+            "unknown option `choice`; there is: `choices`",
+        ),
     ] {
         assert_eq!(TwoChoices::default().configure(text).unwrap_err(), error);
     }

@@ -176,11 +176,20 @@ impl Reader<'_> {
 
     fn skip_space(&mut self) {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        self.at += rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        self.at += rest
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
     }
 
     fn expected(&self, what: &str) -> String {
         let at = self.at.min(self.text.len()).to_string();
-        ["the options are not JSON: expected ", what, " at byte ", &at].concat()
+        [
+            "the options are not JSON: expected ",
+            what,
+            " at byte ",
+            &at,
+        ]
+        .concat()
     }
 }

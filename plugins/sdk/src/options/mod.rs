@@ -63,7 +63,11 @@ impl Options {
     /// # Errors
     ///
     /// Where it is something else, or out of `range`.
-    pub fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Result<Option<u64>, String> {
+    pub fn integer(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, String> {
         self.number(name, 0, range, "a whole number")
     }
 
@@ -138,7 +142,11 @@ impl Options {
         let Some((name, _)) = self.given.first() else {
             return Ok(());
         };
-        let known: Vec<String> = self.known.iter().map(|name| ["`", name, "`"].concat()).collect();
+        let known: Vec<String> = self
+            .known
+            .iter()
+            .map(|name| ["`", name, "`"].concat())
+            .collect();
         let known = if known.is_empty() {
             "none".to_string()
         } else {
@@ -185,7 +193,15 @@ fn in_range(
         return Ok(value);
     }
     let (start, end) = (written(*range.start()), written(*range.end()));
-    Err(["option `", name, "` must be between ", &start, " and ", &end].concat())
+    Err([
+        "option `",
+        name,
+        "` must be between ",
+        &start,
+        " and ",
+        &end,
+    ]
+    .concat())
 }
 
 /// A decimal number in units of 10^-`decimals`; `None` where it has another
@@ -205,7 +221,9 @@ fn fixed(text: &str, decimals: usize) -> Option<u64> {
         .chain(fraction.bytes().chain(padding).take(decimals));
     let mut value = 0u64;
     for digit in digits {
-        value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        value = value
+            .checked_mul(10)?
+            .checked_add(u64::from(digit - b'0'))?;
     }
     Some(value)
 }
@@ -235,8 +253,8 @@ fn duration(text: &str) -> Option<u64> {
     let unit_at = text.find(|character: char| character.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit_at);
     let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let millionths = u128::from(fixed(number.trim_end(), 6)?) * u128::from(*unit);
-    u64::try_from(millionths / 1_000_000).ok()
+    let thousandths = fixed(number.trim_end(), 3)?;
+    Some(thousandths.checked_mul(*unit)? / 1_000)
 }
 
 /// A duration in the largest unit that divides it.
@@ -266,8 +284,9 @@ mod tests {
 
     #[test]
     fn reads_every_kind() {
-        let mut options =
-            options(r#" {"a": 7, "b" : 1.25, "c":"20ms","d":true , "e":"caf\u00e9 \"\\\/\n\ud83d\ude00"} "#);
+        let mut options = options(
+            r#" {"a": 7, "b" : 1.25, "c":"20ms","d":true , "e":"caf\u00e9 \"\\\/\n\ud83d\ude00"} "#,
+        );
         assert_eq!(options.integer("a", 0..=10), Ok(Some(7)));
         assert_eq!(options.thousandths("b", 0..=10_000), Ok(Some(1250)));
         assert_eq!(options.microseconds("c", 0..=1_000_000), Ok(Some(20_000)));
@@ -363,7 +382,7 @@ mod tests {
         for (text, microseconds) in expected {
             assert_eq!(duration(text), Some(microseconds), "{text}");
         }
-        for text in ["", "s", "5", "-1s", "1.2.3s", "1d", "999999999999h"] {
+        for text in ["", "s", "5", "-1s", "1.2.3s", "1d", "9999999h"] {
             assert_eq!(duration(text), None, "{text}");
         }
     }
