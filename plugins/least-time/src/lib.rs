@@ -5,9 +5,9 @@
 //! `default-latency` counts as that much, as does none: differences so small
 //! are noise, and a newcomer is the equal of the fastest until it is known.
 
-use anubis_strategy::load::ExpectedTime;
+use anubis_strategy::load::{self, ExpectedTime};
 use anubis_strategy::options::Options;
-use anubis_strategy::{Backend, Configure, Refusal, Request, Strategy, rotation};
+use anubis_strategy::{Backend, Configure, Refusal, Request, Strategy};
 
 /// The strategy; it keeps nothing but its option.
 #[derive(Debug)]
@@ -39,19 +39,8 @@ impl Strategy for LeastTime {
         let time = ExpectedTime::of(backends);
         let time =
             |backend: &Backend| time.at(backend, backend.latency_us.max(self.default_latency));
-        let (mut index, mut least, mut ties) = (0, f64::INFINITY, false);
-        for (candidate, backend) in backends.iter().enumerate() {
-            let time = time(backend);
-            if time < least {
-                (index, least, ties) = (candidate, time, false);
-            } else if time == least {
-                ties = true;
-            }
-        }
-        if ties {
-            index = rotation::share(request.sequence, backends, |backend| time(backend) == least);
-        }
-        Ok(index)
+        load::least_by(backends, request.sequence, |backend| Some(time(backend)))
+            .ok_or(Refusal::Fallback)
     }
 }
 

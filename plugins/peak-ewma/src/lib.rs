@@ -6,7 +6,7 @@
 //! gets its share, and neither every request nor none. Of equals the first
 //! drawn is taken.
 
-use anubis_strategy::load::{self, ExpectedTime};
+use anubis_strategy::load::{ExpectedTime, Load};
 use anubis_strategy::options::Options;
 use anubis_strategy::{Backend, Configure, Random, Refusal, Request, Strategy, draw};
 
@@ -49,7 +49,7 @@ impl PeakEwma {
     fn is_sooner(&self, backends: &[Backend], a: usize, b: usize) -> bool {
         let (a, b) = (&backends[a], &backends[b]);
         if a.latency_us == 0 || b.latency_us == 0 {
-            return load::compare(a, b).is_lt();
+            return Load::of(a) < Load::of(b);
         }
         let time = ExpectedTime::of(backends);
         let time = |backend: &Backend| time.at(backend, backend.latency_us.max(self.floor));

@@ -8,8 +8,9 @@
 
 mod pool;
 
+use anubis_strategy::load::{self, Load};
 use anubis_strategy::options::Options;
-use anubis_strategy::{Backend, Configure, Random, Refusal, Request, Strategy, load, members};
+use anubis_strategy::{Backend, Configure, Random, Refusal, Request, Strategy, members};
 
 use pool::Pool;
 
@@ -56,16 +57,20 @@ impl Strategy for PriorityZone {
         let capacities = levels
             .iter()
             .map(|level| level.all().capacity(self.overprovisioning));
-        let level = &levels[spill(capacities, &mut random)];
+        let level = levels
+            .get(spill(capacities, &mut random))
+            .ok_or(Refusal::Fallback)?;
         let zones = [level.own_zone, level.other_zones];
         let zone = spill(
             zones.map(|zone| zone.capacity(self.overprovisioning)),
             &mut random,
         );
-        Ok(load::least_of(backends, request.sequence, |backend| {
+        let is_candidate = |backend: &Backend| {
             let is_in_zone = backend.in_own_zone() == (zone == 0);
             backend.priority == level.priority && (is_in_zone || !self.own_zone)
-        }))
+        };
+        let load = |backend: &Backend| is_candidate(backend).then_some(Load::of(backend));
+        load::least_by(backends, request.sequence, load).ok_or(Refusal::Fallback)
     }
 }
 

@@ -59,17 +59,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         toolchain.identity()
     );
 
-    let scratch = tempfile::tempdir().context("making a temporary directory")?;
-    let out = match &arguments.out {
-        Some(directory) => directory.as_path(),
-        None if arguments.check => scratch.path(),
-        None => committed.as_path(),
-    };
-    let built = build_all(&root, &toolchain, &plugins, out)?;
-    if arguments.check {
-        check::compare(&committed, out, &built)
-    } else {
-        Ok(())
+    let build = |out: &Path| build_all(&root, &toolchain, &plugins, out);
+    match (arguments.check, &arguments.out) {
+        (true, Some(out)) => check::compare(&committed, &build(out)?),
+        (true, None) => {
+            let scratch = tempfile::tempdir().context("making a temporary directory")?;
+            check::compare(&committed, &build(scratch.path())?)
+        }
+        (false, Some(out)) => build(out).map(drop),
+        (false, None) => build(&committed)?.remove_others(&committed),
     }
 }
 
@@ -94,7 +92,6 @@ fn build_all(
     }
     let manifest = Manifest { components };
     manifest.write(out)?;
-    manifest.remove_others(out)?;
     Ok(manifest)
 }
 

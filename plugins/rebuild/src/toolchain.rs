@@ -61,7 +61,11 @@ impl Toolchain {
     pub fn identity(&self) -> String {
         match self {
             Self::Prebuilt { version } => format!("{version}, prebuilt std"),
-            Self::Debian { version, .. } => format!("{version}, Debian, -Z build-std"),
+            Self::Debian {
+                version, linker, ..
+            } => {
+                format!("{version}, {}, std built from source", linker.display())
+            }
         }
     }
 

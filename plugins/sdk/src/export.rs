@@ -32,7 +32,6 @@
 ///
 /// anubis_strategy::export!(Nth, configured);
 /// ```
-#[cfg(target_arch = "wasm32")]
 #[macro_export]
 macro_rules! export {
     ($strategy:ty) => {
@@ -43,19 +42,12 @@ macro_rules! export {
     ($strategy:ty, configured) => {
         const _: () = {
             $crate::__export_strategy!($strategy);
-
-            impl $crate::glue::config::exports::anubis::lb::config::Guest for Component {
-                fn configure(text: String) -> Result<(), String> {
-                    STRATEGY
-                        .with_borrow_mut(|strategy| $crate::Configure::configure(strategy, &text))
-                }
-            }
-    $crate::glue::config::export_config!(Component with_types_in $crate::glue::config);
+            $crate::__export_config!($strategy);
         };
     };
 }
 
-/// What both shapes of [`export!`] share.
+/// The export `strategy`, and the instance that both exports use.
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 #[macro_export]
@@ -79,28 +71,39 @@ macro_rules! __export_strategy {
     };
 }
 
-/// See the `wasm32` form above, whose documentation this repeats for the other
-/// targets.
-///
-/// Makes the crate a plugin whose strategy is the named type.
-///
-/// * `export!(Mine);` for a [`Strategy`](crate::Strategy) without options; the
-///   plugin imports nothing.
-/// * `export!(Mine, configured);` for one that implements
-///   [`Configure`](crate::Configure) too.
-#[cfg(not(target_arch = "wasm32"))]
+/// The export `config`.
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
 #[macro_export]
-macro_rules! export {
+macro_rules! __export_config {
     ($strategy:ty) => {
-        const _: fn() = || {
-            fn check<T: $crate::Strategy>() {}
-            check::<$strategy>();
-        };
+        impl $crate::glue::config::exports::anubis::lb::config::Guest for Component {
+            fn configure(text: String) -> Result<(), String> {
+                STRATEGY.with_borrow_mut(|strategy| $crate::Configure::configure(strategy, &text))
+            }
+        }
+        $crate::glue::config::export_config!(Component with_types_in $crate::glue::config);
     };
-    ($strategy:ty, configured) => {
-        const _: fn() = || {
-            fn check<T: $crate::Configure>() {}
-            check::<$strategy>();
-        };
+}
+
+/// Only the check that the type will do.
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_strategy {
+    ($strategy:ty) => {
+        const fn is_strategy<T: $crate::Strategy>() {}
+        is_strategy::<$strategy>();
+    };
+}
+
+/// Only the check that the type will do.
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_config {
+    ($strategy:ty) => {
+        const fn is_configure<T: $crate::Configure>() {}
+        is_configure::<$strategy>();
     };
 }

@@ -30,7 +30,8 @@
 //! |---|---|
 //! | random numbers that replay | [`Random`], [`Request::random`] |
 //! | a draw in proportion to the weights | [`draw::weighted`], [`draw::distinct`] |
-//! | "less loaded", without division | [`load::compare`], [`load::least`] |
+//! | the least loaded, compared without division | [`load::Load`], [`load::least`] |
+//! | the least of anything, ties shared | [`load::least_by`] |
 //! | the time a request is expected to take | [`load::ExpectedTime`] |
 //! | going round in proportion to the weights | [`rotation::Rotation`], [`rotation::share`] |
 //! | affinity that survives a changed pool | [`rendezvous::Rendezvous`], [`identity::Identities`] |

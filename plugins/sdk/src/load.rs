@@ -4,57 +4,103 @@ use std::cmp::Ordering;
 
 use crate::{Backend, draw, rotation};
 
-/// Compares `in_flight / weight` of two backends exactly, by
-/// cross-multiplication. A weight of 0, which the proxy never sends, counts
-/// as 1.
+/// A backend's `in_flight / weight`, compared exactly and without division. A
+/// weight of 0, which the proxy never sends, counts as 1.
+///
+/// ```
+/// use anubis_strategy::{Backend, load::Load};
+///
+/// let big = Backend { weight: 4, in_flight: 3, ..Backend::default() };
+/// let small = Backend { weight: 1, in_flight: 1, ..Backend::default() };
+/// assert!(Load::of(&big) < Load::of(&small));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    in_flight: u32,
+    weight: u32,
+}
+
+impl Load {
+    /// This backend's.
+    #[inline]
+    pub fn of(backend: &Backend) -> Self {
+        Self {
+            in_flight: backend.in_flight,
+            weight: backend.weight.max(1),
+        }
+    }
+}
+
+impl Ord for Load {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        let left = u64::from(self.in_flight) * u64::from(other.weight);
+        let right = u64::from(other.in_flight) * u64::from(self.weight);
+        left.cmp(&right)
+    }
+}
+
+impl PartialOrd for Load {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Load {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Load {}
+
+/// The index of the least loaded backend ([`Load`]); 0 for an empty list.
+/// Equals take turns, as with [`least_by`].
+pub fn least(backends: &[Backend], sequence: u64) -> usize {
+    least_by(backends, sequence, |backend| Some(Load::of(backend))).unwrap_or(0)
+}
+
+/// The index of the backend that `cost` is least for, leaving out those for
+/// which it is `None`; `None` where that leaves nobody. Equals take turns by
+/// weight ([`rotation::share`]).
 ///
 /// ```
 /// use anubis_strategy::{Backend, load};
 ///
-/// let big = Backend { weight: 4, in_flight: 3, ..Backend::default() };
-/// let small = Backend { weight: 1, in_flight: 1, ..Backend::default() };
-/// assert!(load::compare(&big, &small).is_lt());
+/// let backends = [30, 10, 20].map(|failures| Backend { failures, ..Backend::default() });
+/// let fewest = load::least_by(&backends, 0, |backend| Some(backend.failures));
+/// assert_eq!(fewest, Some(1));
 /// ```
 #[inline]
-pub fn compare(a: &Backend, b: &Backend) -> Ordering {
-    let left = u64::from(a.in_flight) * u64::from(b.weight.max(1));
-    let right = u64::from(b.in_flight) * u64::from(a.weight.max(1));
-    left.cmp(&right)
-}
-
-/// The least loaded backend's index; those that are equally little loaded take
-/// turns by weight ([`rotation::share`]). 0 for an empty list.
-pub fn least(backends: &[Backend], sequence: u64) -> usize {
-    least_of(backends, sequence, |_| true)
-}
-
-/// [`least`] of those that `takes_part` holds for; 0 where there is none.
-#[inline]
-pub fn least_of(
+pub fn least_by<C: PartialOrd>(
     backends: &[Backend],
     sequence: u64,
-    takes_part: impl Fn(&Backend) -> bool,
-) -> usize {
-    let mut candidates = backends
+    cost: impl Fn(&Backend) -> Option<C>,
+) -> Option<usize> {
+    let mut costs = backends
         .iter()
         .enumerate()
-        .filter(|(_, backend)| takes_part(backend));
-    let Some((mut index, mut best)) = candidates.next() else {
-        return 0;
-    };
+        .map(|(index, backend)| (index, backend, cost(backend)));
+    let (mut first, mut weight, mut least) = costs
+        .by_ref()
+        .find_map(|(index, backend, cost)| Some((index, u64::from(backend.weight), cost?)))?;
     let mut ties = false;
-    for (candidate, backend) in candidates {
-        match compare(backend, best) {
-            Ordering::Less => (best, index, ties) = (backend, candidate, false),
-            Ordering::Equal => ties = true,
-            Ordering::Greater => {}
+    for (index, backend, cost) in costs {
+        let Some(cost) = cost else { continue };
+        if cost < least {
+            (first, weight, least, ties) = (index, u64::from(backend.weight), cost, false);
+        } else if cost == least {
+            (weight, ties) = (weight + u64::from(backend.weight), true);
         }
     }
     if !ties {
-        return index;
+        return Some(first);
     }
-    let is_tied = |backend: &Backend| takes_part(backend) && compare(backend, best).is_eq();
-    rotation::share(sequence, backends, is_tied)
+    let tied = backends.iter().enumerate().skip(first);
+    let tied = tied.filter(|(_, backend)| cost(backend).as_ref() == Some(&least));
+    Some(rotation::share_of(sequence, weight, tied))
 }
 
 /// Expected times, comparable over the backends of one list:
@@ -76,7 +122,8 @@ pub fn least_of(
 /// ];
 /// let time = ExpectedTime::of(&backends);
 /// let [a, b] = backends.map(|backend| time.at(&backend, backend.latency_us));
-/// assert_eq!((a, b), (3_000.0, 2_000.0));
+/// assert!(b < a);
+/// assert_eq!((a.microseconds(), b.microseconds()), (3_000.0, 2_000.0));
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ExpectedTime {
@@ -93,12 +140,49 @@ impl ExpectedTime {
         }
     }
 
-    /// The time that one more request takes at this backend, in microseconds,
-    /// if it needs `latency_us` when idle.
+    /// The time that one more request takes at this backend if it needs
+    /// `latency_us` when idle.
     #[inline]
-    pub fn at(&self, backend: &Backend, latency_us: u32) -> f64 {
-        let share = self.mean_weight / f64::from(backend.weight.max(1));
-        f64::from(latency_us) * (1.0 + f64::from(backend.in_flight) * share)
+    pub fn at(&self, backend: &Backend, latency_us: u32) -> Time {
+        let weight = f64::from(backend.weight.max(1));
+        let share = weight + f64::from(backend.in_flight) * self.mean_weight;
+        Time {
+            weighted_us: f64::from(latency_us) * share,
+            weight,
+        }
+    }
+}
+
+/// An expected time, compared without division.
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    weighted_us: f64,
+    weight: f64,
+}
+
+impl Time {
+    /// In microseconds.
+    pub fn microseconds(&self) -> f64 {
+        self.weighted_us / self.weight
+    }
+}
+
+impl PartialOrd for Time {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self.weighted_us * other.weight).partial_cmp(&(other.weighted_us * self.weight))
+    }
+
+    #[inline]
+    fn lt(&self, other: &Self) -> bool {
+        self.weighted_us * other.weight < other.weighted_us * self.weight
+    }
+}
+
+impl PartialEq for Time {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.weighted_us * other.weight == other.weighted_us * self.weight
     }
 }
 
@@ -114,18 +198,32 @@ mod tests {
         }
     }
 
+    fn compare(a: Backend, b: Backend) -> Ordering {
+        Load::of(&a).cmp(&Load::of(&b))
+    }
+
     #[test]
     fn compares_load_per_weight() {
-        assert!(compare(&backend(1, 1), &backend(1, 2)).is_lt());
-        assert!(compare(&backend(2, 2), &backend(1, 1)).is_eq());
-        assert!(compare(&backend(3, 1), &backend(65535, 65535)).is_lt());
+        assert!(compare(backend(1, 1), backend(1, 2)).is_lt());
+        assert!(compare(backend(2, 2), backend(1, 1)).is_eq());
+        assert!(compare(backend(3, 1), backend(65535, 65535)).is_lt());
     }
 
     #[test]
     fn the_largest_values_do_not_overflow() {
         let (most, least) = (backend(1, u32::MAX), backend(65535, u32::MAX));
-        assert!(compare(&least, &most).is_lt());
-        assert!(compare(&backend(u32::MAX, u32::MAX), &most).is_lt());
+        assert!(compare(least, most).is_lt());
+        assert!(compare(backend(u32::MAX, u32::MAX), most).is_lt());
+        assert!(compare(backend(0, 1), backend(1, 1)).is_eq());
+    }
+
+    #[test]
+    fn who_has_no_cost_takes_no_part() {
+        let backends = [backend(1, 9), backend(1, 2), backend(1, 7)];
+        let odd = |backend: &Backend| (backend.in_flight % 2 == 1).then_some(backend.in_flight);
+        assert_eq!(least_by(&backends, 3, odd), Some(2));
+        assert_eq!(least_by(&backends, 3, |_| None::<u32>), None);
+        assert_eq!(least_by(&[], 3, odd), None);
     }
 
     #[test]
@@ -137,7 +235,7 @@ mod tests {
                 backend(2 * scale, 0),
             ];
             let time = ExpectedTime::of(&list);
-            list.map(|backend| (time.at(&backend, 100) * 1000.0).round())
+            list.map(|backend| (time.at(&backend, 100).microseconds() * 1000.0).round())
         };
         assert_eq!(times(1), times(1000));
     }
@@ -152,7 +250,7 @@ mod tests {
         let time = ExpectedTime::of(&list);
         assert!(
             list.iter()
-                .all(|backend| time.at(backend, u32::MAX).is_finite())
+                .all(|backend| time.at(backend, u32::MAX).microseconds().is_finite())
         );
         assert!(time.at(&list[1], u32::MAX) < time.at(&list[0], u32::MAX));
     }

@@ -24,9 +24,19 @@ pub fn share(sequence: u64, backends: &[Backend], takes_part: impl Fn(&Backend) 
     let total = members()
         .map(|(_, backend)| u64::from(backend.weight))
         .sum();
+    share_of(sequence, total, members())
+}
+
+/// [`share`] among these, whose weights add up to `total`.
+#[inline]
+pub(crate) fn share_of<'a>(
+    sequence: u64,
+    total: u64,
+    members: impl Iterator<Item = (usize, &'a Backend)>,
+) -> usize {
     let mut point = scale(sequence.wrapping_mul(GOLDEN), total);
     let mut last = 0;
-    for (index, backend) in members() {
+    for (index, backend) in members {
         let weight = u64::from(backend.weight);
         if point < weight {
             return index;

@@ -4,8 +4,9 @@
 //! `choices` draws more than two: closer to `least-connections`, and more alike
 //! over several proxies that do not know of one another's requests.
 
+use anubis_strategy::load::Load;
 use anubis_strategy::options::Options;
-use anubis_strategy::{Backend, Configure, Random, Refusal, Request, Strategy, draw, load};
+use anubis_strategy::{Backend, Configure, Random, Refusal, Request, Strategy, draw};
 
 /// The strategy; it keeps nothing but its option.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Strategy for TwoChoices {
         let mut random = Random::of(request);
         let drawn = draw::distinct(backends, &mut random).take(self.choices);
         let less_loaded = |best: usize, other: usize| {
-            let is_less = load::compare(&backends[other], &backends[best]).is_lt();
+            let is_less = Load::of(&backends[other]) < Load::of(&backends[best]);
             if is_less { other } else { best }
         };
         drawn.reduce(less_loaded).ok_or(Refusal::Fallback)
