@@ -19,7 +19,7 @@ const HERE: &str = "anubis.toml";
 /// all. A changed file or plugin is taken over while traffic flows; a wrong one
 /// is refused with the reason in the log, and the old one stays in force.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, group = clap::ArgGroup::new("quick").multiple(true))]
 pub struct Run {
     /// The configuration file [default: ./anubis.toml]
     #[arg(conflicts_with = "quick")]
