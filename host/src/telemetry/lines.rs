@@ -185,7 +185,9 @@ impl Stream {
     fn write_waiting(&self, taken: &mut Vec<u8>, file: &mut impl Write) -> io::Result<bool> {
         let mut moved = Ok(false);
         let mut dropped = 0;
-        for buffer in lock(&self.buffers).clone() {
+        // Not in the `for` itself: the lock would be held while the file is slow.
+        let buffers = lock(&self.buffers).clone();
+        for buffer in buffers {
             self.writing.store(true, Ordering::Release);
             taken.clear();
             std::mem::swap(taken, &mut lock(&buffer.waiting));
