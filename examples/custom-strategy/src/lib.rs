@@ -1,8 +1,9 @@
 //! The least loaded backend among those that answer: whoever fails more often
 //! than `max-failures` gets requests only when all others do too.
 
+use anubis_strategy::load::{self, Load};
 use anubis_strategy::options::Options;
-use anubis_strategy::{Backend, Configure, Refusal, Request, Strategy, load, rotation};
+use anubis_strategy::{Backend, Configure, Refusal, Request, Strategy};
 
 struct Careful {
     /// In 1/10000, as the proxy measures failures.
@@ -29,12 +30,9 @@ impl Configure for Careful {
 impl Strategy for Careful {
     fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
         let fails = |backend: &Backend| backend.failures > self.max_failures;
-        let compare = |a: &Backend, b: &Backend| fails(a).cmp(&fails(b)).then(load::compare(a, b));
-        let best = backends.iter().min_by(|a, b| compare(a, b));
-        let best = best.ok_or(Refusal::Fallback)?;
-        // Equals take turns, by the count of picks that all workers share.
-        let is_best = |backend: &Backend| compare(backend, best).is_eq();
-        Ok(rotation::share(request.sequence, backends, is_best))
+        // The least of these, compared in this order; equals take turns.
+        let cost = |backend: &Backend| Some((fails(backend), Load::of(backend)));
+        load::least_by(backends, request.sequence, cost).ok_or(Refusal::Fallback)
     }
 }
 

@@ -15,7 +15,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, say};
-use crate::config;
+use crate::config::{self, LogSettings, StrategySource};
 use crate::server::{Server, Source, StartError};
 use crate::telemetry;
 use backends::Hello;
@@ -35,7 +35,7 @@ use summary::Tally;
 pub struct Demo {
     /// The strategy to begin with
     #[arg(long, value_name = "NAME|PATH", default_value = "least-time")]
-    strategy: String,
+    strategy: StrategySource,
 
     /// No traffic but yours
     #[arg(long)]
@@ -87,21 +87,22 @@ impl Demo {
 
     /// On the usual port, or on one that the system gives.
     fn start_proxy(&self, backends: &[Hello]) -> anyhow::Result<(DemoFile, Server)> {
-        let mut started = None;
-        for port in [PORT, 0] {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let file = DemoFile::write(address, &self.strategy, backends)
-                .context("writing the configuration")?;
-            let settings = config::load(file.path()).map_err(StartError::Configuration)?;
-            if started.is_none() {
-                telemetry::log::start(&settings.log)?;
+        telemetry::log::start(&LogSettings::default())?;
+        match self.start_proxy_on(PORT, backends) {
+            Err(error) if matches!(error.downcast_ref(), Some(StartError::Bind(_))) => {
+                self.start_proxy_on(0, backends)
             }
-            match Server::start(settings, Source::File(file.path().to_owned())) {
-                Err(StartError::Bind(error)) => started = Some(StartError::Bind(error)),
-                server => return Ok((file, server?)),
-            }
+            started => started,
         }
-        Err(started.map_or_else(|| anyhow::anyhow!("not started"), anyhow::Error::from))
+    }
+
+    fn start_proxy_on(&self, port: u16, backends: &[Hello]) -> anyhow::Result<(DemoFile, Server)> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let file = DemoFile::write(address, &self.strategy, backends)
+            .context("writing the configuration")?;
+        let settings = config::load(file.path()).map_err(StartError::Configuration)?;
+        let server = Server::start(settings, Source::File(file.path().to_owned()))?;
+        Ok((file, server))
     }
 
     /// Traffic and its summary until Ctrl-C or for the seconds that were asked for.
@@ -130,7 +131,7 @@ impl Demo {
     }
 }
 
-fn greet(proxy: SocketAddr, strategy: &str, file: &DemoFile) -> io::Result<()> {
+fn greet(proxy: SocketAddr, strategy: &StrategySource, file: &DemoFile) -> io::Result<()> {
     let names: Vec<&str> = config::shipped_strategies().collect();
     writeln!(
         io::stdout(),

@@ -141,6 +141,15 @@ impl FromText for StrategySource {
     }
 }
 
+/// As on the command line.
+impl FromStr for StrategySource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::from_text(text)
+    }
+}
+
 impl FromText for HashKey {
     const EXPECTED: &'static str =
         "\"client-address\", \"header:NAME\", \"cookie:NAME\", \"path\" or \"query:NAME\"";

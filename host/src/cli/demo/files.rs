@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::backends::Hello;
+use crate::config::StrategySource;
 
 /// `anubis-demo.toml` in a temporary folder of its own; both are removed when
 /// this is dropped.
@@ -19,7 +20,16 @@ pub struct DemoFile {
 
 impl DemoFile {
     /// Writes the configuration of a proxy on `proxy` in front of `backends`.
-    pub fn write(proxy: SocketAddr, strategy: &str, backends: &[Hello]) -> io::Result<Self> {
+    pub fn write(
+        proxy: SocketAddr,
+        strategy: &StrategySource,
+        backends: &[Hello],
+    ) -> io::Result<Self> {
+        let strategy = match strategy {
+            // The file is not where the command was typed.
+            StrategySource::File(path) => std::path::absolute(path)?.display().to_string(),
+            named => named.to_string(),
+        };
         let name = format!(
             "anubis-demo-{}-{:08x}",
             std::process::id(),
@@ -29,7 +39,7 @@ impl DemoFile {
         DirBuilder::new().mode(0o700).create(&folder)?;
         let file = folder.join("anubis-demo.toml");
         let written = Self { folder, file };
-        std::fs::write(&written.file, text(proxy, strategy, backends))?;
+        std::fs::write(&written.file, text(proxy, &strategy, backends))?;
         Ok(written)
     }
 
@@ -47,12 +57,13 @@ impl Drop for DemoFile {
 }
 
 fn text(proxy: SocketAddr, strategy: &str, backends: &[Hello]) -> String {
+    let strategy = toml::Value::from(strategy);
     let mut text = format!(
         "# Read again whenever it is saved. Try another strategy, a weight, or take a\n\
          # backend out while the demo runs.\n\n\
          shutdown-grace = \"2s\"\n\n\
          [[listeners]]\naddress = \"{proxy}\"\n\n\
-         [pools.hello]\nstrategy = {strategy:?}\nhash-key = \"query:user\"\n",
+         [pools.hello]\nstrategy = {strategy}\nhash-key = \"query:user\"\n",
     );
     for Hello { name, address, .. } in backends {
         let _ = write!(
