@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 
+use super::body::ResponseBody;
 use crate::connection::Client;
 use crate::telemetry::access::{AccessLog, Entry};
 use crate::worker::{LocalPool, Picked, Worker};
@@ -67,8 +69,9 @@ impl Record {
     }
 
     /// The proxy answered by itself.
-    pub fn refused(mut self: Box<Self>, status: StatusCode, client: &Rc<Client>) {
-        self.entry.status = status;
+    pub fn refused(mut self: Box<Self>, answer: &Response<ResponseBody>, client: &Rc<Client>) {
+        self.entry.status = answer.status();
+        self.entry.bytes = answer.body().size_hint().lower();
         self.write(client);
     }
 

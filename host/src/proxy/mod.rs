@@ -45,10 +45,11 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
     };
     let mut response = result.unwrap_or_else(|refusal| {
         client.watch.idle();
+        let response = refusal.into_response(json);
         if let Some(record) = record.take() {
-            record.refused(refusal.status, &client);
+            record.refused(&response, &client);
         }
-        refusal.into_response(json)
+        response
     });
     if client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, CLOSE);
@@ -91,7 +92,10 @@ async fn forward(
         }
         tried.push(picked.member);
     }
-    Err(last.map_or(Refusal::unavailable(), |cause| cause.refusal()))
+    Err(match last {
+        Some(cause) if tried.len() < pool.size() => cause.refusal(),
+        last => nobody_left(last),
+    })
 }
 
 /// A response head, the connection it came over, and how far the request's

@@ -153,6 +153,11 @@ impl LocalPool {
         self.served.strategy.name()
     }
 
+    /// How many members there are, eligible or not.
+    pub fn size(&self) -> usize {
+        self.upstreams.len()
+    }
+
     /// The name of a member, for the log.
     pub fn backend_name(&self, member: usize) -> &str {
         &self.pool().members.list[member].settings.name
