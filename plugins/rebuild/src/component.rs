@@ -53,15 +53,26 @@ pub fn encode(plugin: &Plugin, core: &[u8]) -> Result<Component> {
     })
 }
 
-/// The names of a component's imports and exports.
+/// The names of a component's imports and exports, in alphabetical order: their
+/// own order is the linker's.
 fn world(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
     let DecodedWasm::Component(resolve, world) = wit_component::decode(bytes)? else {
         bail!("it is not a component");
     };
     let world = &resolve.worlds[world];
-    let imports = world.imports.keys().map(|key| resolve.name_world_key(key));
-    let exports = world.exports.keys().map(|key| resolve.name_world_key(key));
-    Ok((imports.collect(), exports.collect()))
+    let mut imports: Vec<String> = world
+        .imports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .collect();
+    let mut exports: Vec<String> = world
+        .exports
+        .keys()
+        .map(|key| resolve.name_world_key(key))
+        .collect();
+    imports.sort_unstable();
+    exports.sort_unstable();
+    Ok((imports, exports))
 }
 
 fn without_version(name: &str) -> &str {

@@ -32,6 +32,19 @@ pub mod imports {
     });
 }
 
+/// What the proxy offers, with our own types.
+pub mod proxy {
+    pub use super::imports::anubis::lb::{inbound, members, shared};
+
+    /// The log.
+    pub mod log {
+        /// Writes a line.
+        pub fn write(level: crate::Level, message: &str) {
+            crate::glue::imports::anubis::lb::log::write(level.into(), message);
+        }
+    }
+}
+
 pub use simple::anubis::lb::types;
 
 use crate::{Backend, Level, Refusal, Request, Strategy};

@@ -3,7 +3,7 @@
 //! Natively, in tests, there is no proxy: every answer is empty.
 
 #[cfg(target_arch = "wasm32")]
-use crate::glue::imports::anubis::lb as proxy;
+use crate::glue::proxy;
 #[cfg(not(target_arch = "wasm32"))]
 use native as proxy;
 
@@ -13,7 +13,7 @@ pub mod log {
 
     /// Writes a line; rate-limited, cut at 1 KiB.
     pub fn write(level: Level, message: &str) {
-        super::proxy::log::write(level.into(), message);
+        super::proxy::log::write(level, message);
     }
 }
 

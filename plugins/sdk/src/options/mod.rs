@@ -232,7 +232,7 @@ fn fixed(text: &str, decimals: usize) -> Option<u64> {
 fn scaled(value: u64, decimals: usize) -> String {
     let divisor = 10u64.pow(decimals as u32);
     let mut text = (value / divisor).to_string();
-    if value % divisor != 0 {
+    if !value.is_multiple_of(divisor) {
         let fraction = (divisor + value % divisor).to_string();
         text.push('.');
         text.push_str(fraction[1..].trim_end_matches('0'));
