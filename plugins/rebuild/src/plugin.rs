@@ -22,7 +22,7 @@ pub struct Plugin {
     /// The interfaces of `anubis:lb` that it may import, by
     /// `[package.metadata.anubis] imports`.
     pub imports: Vec<String>,
-    /// SHA-256 over its sources, the sdk's, the contract, the locked versions
+    /// SHA-256 over its sources (not its tests), the sdk's, the contract, the locked versions
     /// of what is compiled in, and the compiler's settings.
     pub sources: String,
 }
@@ -90,14 +90,12 @@ fn allowed_imports(manifest: &Table) -> Vec<String> {
 }
 
 fn digest(root: &Path, lock: &Table, name: &str, manifest: &Table) -> Result<String> {
-    let plugin = root.join("plugins").join(name);
     let sdk = root.join("plugins/sdk");
+    let mut sources = crate_sources(&root.join("plugins").join(name))?;
+    sources.append(&mut crate_sources(&sdk)?);
+    sources.append(&mut files(&root.join("wit"))?);
     let mut hash = Sha256::new();
-    for file in files(&plugin)?
-        .into_iter()
-        .chain(files(&sdk)?)
-        .chain(files(&root.join("wit"))?)
-    {
+    for file in sources {
         let path = file.strip_prefix(root).unwrap_or(&file);
         let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
         hash.update(format!("{}\0{}\0", path.display(), bytes.len()));
@@ -114,17 +112,24 @@ fn digest(root: &Path, lock: &Table, name: &str, manifest: &Table) -> Result<Str
     Ok(hex(&hash.finalize()))
 }
 
-/// What git would commit of a directory of sources: the manifest, Rust and WIT.
+/// What is compiled of a crate.
+fn crate_sources(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = files(&directory.join("src"))?;
+    sources.push(directory.join("Cargo.toml"));
+    Ok(sources)
+}
+
+/// The Rust and WIT files under a directory, without the tests.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).with_context(|| directory.display().to_string())? {
         let path = entry?.path();
+        let is_source = path
+            .extension()
+            .is_some_and(|kind| kind == "rs" || kind == "wit");
         if path.is_dir() {
             found.append(&mut files(&path)?);
-        } else if path
-            .extension()
-            .is_some_and(|kind| ["rs", "toml", "wit"].iter().any(|k| kind == *k))
-        {
+        } else if is_source && path.file_name().is_some_and(|name| name != "tests.rs") {
             found.push(path);
         }
     }
@@ -201,4 +206,70 @@ fn read_toml(path: &Path) -> Result<Table> {
 /// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A workspace of one plugin and the sdk.
+    fn workspace() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            (
+                "plugins/one/Cargo.toml",
+                "[package]\nname = 'one'\n[lib]\nname = 'one'\n[dependencies]\na = '1'\n",
+            ),
+            ("plugins/one/src/lib.rs", "// one"),
+            ("plugins/one/src/tests.rs", "// tests"),
+            ("plugins/sdk/Cargo.toml", "[package]\nname = 'sdk'\n"),
+            ("plugins/sdk/src/lib.rs", "// sdk"),
+            ("wit/lb.wit", "package a:b;"),
+            (
+                "Cargo.lock",
+                "[[package]]\nname = 'a'\nversion = '1.0.0'\nsource = 'r'\ndependencies = ['b']\n\
+                 [[package]]\nname = 'b'\nversion = '1.0.0'\nsource = 'r'\n\
+                 [[package]]\nname = 'c'\nversion = '1.0.0'\nsource = 'r'\n",
+            ),
+        ] {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn sources(root: &tempfile::TempDir) -> String {
+        find(root.path()).unwrap().remove(0).sources
+    }
+
+    #[test]
+    fn whatever_the_component_is_made_of_changes_the_digest_and_nothing_else_does() {
+        let root = workspace();
+        let mut before = sources(&root);
+        let mut edit = |file: &str, from: &str, to: &str| {
+            let path = root.path().join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+            let after = sources(&root);
+            let is_other = after != before;
+            before = after;
+            is_other
+        };
+        assert!(edit("plugins/one/src/lib.rs", "one", "two"));
+        assert!(edit("plugins/sdk/src/lib.rs", "sdk", "kit"));
+        assert!(edit("wit/lb.wit", "a:b", "a:c"));
+        assert!(edit("plugins/one/Cargo.toml", "a = '1'", "a = '1.0'"));
+        assert!(edit(
+            "Cargo.lock",
+            "'b'\nversion = '1.0.0'",
+            "'b'\nversion = '1.0.1'"
+        ));
+        assert!(!edit(
+            "Cargo.lock",
+            "'c'\nversion = '1.0.0'",
+            "'c'\nversion = '1.0.1'"
+        ));
+        assert!(!edit("plugins/one/src/tests.rs", "tests", "more tests"));
+    }
 }
