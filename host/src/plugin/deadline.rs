@@ -2,9 +2,10 @@
 //!
 //! A ticker thread advances the engine's epoch; guest code looks at the epoch
 //! at every loop and call. Wall time alone would convict an innocent plugin
-//! on a worker that was not scheduled, so the first look that comes at half
-//! the deadline only reads the thread's CPU clock, and later ones convict when
-//! the CPU time used since exceeds the rest. A normal pick reads no clock.
+//! on a worker that was not scheduled, so the first look, at the tick that
+//! follows the start of the call, only reads the thread's CPU clock, and later
+//! ones convict when the CPU time used since then exceeds the deadline. A pick
+//! that is over before the next tick, as all but slow ones are, reads no clock.
 
 use std::io;
 use std::sync::Arc;
@@ -98,8 +99,8 @@ fn tick(engine: &EngineWeak, state: &AtomicU8) {
 /// The deadline of one store's current call.
 pub(super) struct Deadline {
     ticker: Arc<Ticker>,
-    /// CPU time left after the first look.
-    rest: Duration,
+    /// CPU time that the call may use after the first look.
+    budget: Duration,
     /// The thread's CPU clock at the first look.
     first_look: Option<Duration>,
 }
@@ -108,19 +109,19 @@ impl Deadline {
     pub(super) fn new(ticker: Arc<Ticker>) -> Self {
         Self {
             ticker,
-            rest: Duration::ZERO,
+            budget: Duration::ZERO,
             first_look: None,
         }
     }
 
-    /// Starts a call that may use about `budget` of CPU time; returns the
-    /// ticks until the first look.
+    /// Starts a call that may use `budget` of CPU time, and a tick or two;
+    /// returns the ticks until the first look.
     #[inline]
-    pub(super) fn arm(&mut self, budget: Budget) -> u64 {
+    pub(super) fn arm(&mut self, budget: Duration) -> u64 {
         self.ticker.wake();
-        self.rest = budget.rest;
+        self.budget = budget;
         self.first_look = None;
-        budget.first
+        1
     }
 
     /// The epoch has reached the store's deadline while guest code runs.
@@ -128,27 +129,10 @@ impl Deadline {
         self.ticker.wake();
         let now = thread_cpu_time();
         let used = now.saturating_sub(*self.first_look.get_or_insert(now));
-        if used >= self.rest {
+        if used >= self.budget {
             return UpdateDeadline::Interrupt;
         }
-        UpdateDeadline::Continue(ticks(self.rest - used))
-    }
-}
-
-/// A deadline as ticks until the first look and CPU time after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Budget {
-    first: u64,
-    rest: Duration,
-}
-
-impl Budget {
-    pub(super) fn new(deadline: Duration) -> Self {
-        let half = (deadline / 2).min(TICK * MAX_TICKS);
-        Self {
-            first: ticks(half),
-            rest: deadline.saturating_sub(half).max(Duration::from_micros(1)),
-        }
+        UpdateDeadline::Continue(ticks(self.budget - used))
     }
 }
 
@@ -172,14 +156,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_are_halved_and_capped() {
-        let ten = Budget::new(Duration::from_millis(10));
-        assert_eq!((ten.first, ten.rest), (3, Duration::from_millis(5)));
-        let shortest = Budget::new(Duration::from_millis(1));
-        assert_eq!(shortest.first, 1);
-        let long = Budget::new(Duration::from_secs(10));
-        assert_eq!(long.first, u64::from(MAX_TICKS));
-        assert_eq!(long.rest, Duration::from_secs(10) - TICK * MAX_TICKS);
+    fn looks_are_never_far_apart() {
+        assert_eq!(ticks(Duration::from_micros(1)), 1);
+        assert_eq!(ticks(Duration::from_millis(10)), 5);
+        assert_eq!(ticks(Duration::from_secs(10)), u64::from(MAX_TICKS));
     }
 
     fn deadline(engine: &wasmtime::Engine) -> Deadline {
@@ -190,12 +170,12 @@ mod tests {
     fn waiting_is_no_crime_and_spinning_is() {
         let engine = wasmtime::Engine::default();
         let mut deadline = deadline(&engine);
-        deadline.arm(Budget::new(Duration::from_millis(4)));
-        assert!(matches!(deadline.look(), UpdateDeadline::Continue(1)));
+        deadline.arm(Duration::from_millis(4));
+        assert!(matches!(deadline.look(), UpdateDeadline::Continue(2)));
         thread::sleep(Duration::from_millis(20));
-        assert!(matches!(deadline.look(), UpdateDeadline::Continue(1)));
+        assert!(matches!(deadline.look(), UpdateDeadline::Continue(2)));
         let start = thread_cpu_time();
-        while thread_cpu_time() - start < Duration::from_millis(3) {}
+        while thread_cpu_time() - start < Duration::from_millis(5) {}
         assert!(matches!(deadline.look(), UpdateDeadline::Interrupt));
     }
 
@@ -208,7 +188,7 @@ mod tests {
         while deadline.ticker.state.load(Ordering::Acquire) != RESTING {
             thread::yield_now();
         }
-        deadline.arm(Budget::new(Duration::from_millis(10)));
+        deadline.arm(Duration::from_millis(10));
         assert_eq!(deadline.ticker.state.load(Ordering::Acquire), ACTIVE);
     }
 }

@@ -13,7 +13,7 @@ use crate::strategy::{Inbound, MembersHandle, Outcome, PickRequest, Routing};
 
 use super::bindings::{self, GuestOutcome, GuestRouting};
 use super::component::{Decider, Exports, Plugin};
-use super::deadline::{Budget, Deadline};
+use super::deadline::Deadline;
 use super::fault::{Fault, FaultKind};
 use super::imports::{LogGate, SharedSlots, escape};
 use super::limits::{HANDLES, Limits};
@@ -86,8 +86,8 @@ pub struct Instance {
     store: Option<Store<Guest>>,
     exports: Functions,
     imports_inbound: bool,
-    budget: Budget,
-    setup: Budget,
+    deadline: Duration,
+    setup: Duration,
 }
 
 /// The instance's exports, looked up once.
@@ -113,7 +113,7 @@ impl Instance {
         settings: &InstanceSettings,
         members: MembersHandle,
     ) -> Result<Self, Fault> {
-        let setup = Budget::new(settings.deadline.max(SETUP));
+        let setup = settings.deadline.max(SETUP);
         let mut store = new_store(plugin, settings, members);
         let started = start(&mut store, setup, plugin, &settings.config);
         match started {
@@ -122,7 +122,7 @@ impl Instance {
                 store: Some(store),
                 exports,
                 imports_inbound: plugin.imports_inbound(),
-                budget: Budget::new(settings.deadline),
+                deadline: settings.deadline,
                 setup,
             }),
             Err(fault) => {
@@ -149,12 +149,12 @@ impl Instance {
         };
         let call = |store: StoreContextMut<'_, Guest>| func.call(store, request.into(), rows);
         if !self.imports_inbound {
-            return Ok((bindings::answer(guarded(store, self.budget, call)?), 0));
+            return Ok((bindings::answer(guarded(store, self.deadline, call)?), 0));
         }
         let guest = store.data_mut();
         mem::swap(&mut guest.inbound, inbound);
         (guest.picking, guest.tag) = (true, 0);
-        let result = guarded(store, self.budget, call);
+        let result = guarded(store, self.deadline, call);
         let guest = store.data_mut();
         guest.picking = false;
         mem::swap(&mut guest.inbound, inbound);
@@ -169,7 +169,7 @@ impl Instance {
         let DeciderFunc::Plan(func) = self.exports.decider else {
             return Err(Fault::new(FaultKind::Lift, "a strategy was asked to plan"));
         };
-        let (routing,) = self.call(self.budget, |mut store| {
+        let (routing,) = self.call(self.deadline, |mut store| {
             func.typed::<(&[Row],), (GuestRouting,)>(&store)?
                 .call(&mut store, (rows,))
         })?;
@@ -185,7 +185,7 @@ impl Instance {
             return Ok(());
         };
         let outcomes: Vec<GuestOutcome> = outcomes.iter().map(GuestOutcome::from).collect();
-        self.call(self.budget, |mut store| {
+        self.call(self.deadline, |mut store| {
             func.typed::<(&[GuestOutcome],), ()>(&store)?
                 .call(&mut store, (&outcomes,))
         })
@@ -236,7 +236,7 @@ impl Instance {
 
     fn call<R>(
         &mut self,
-        budget: Budget,
+        budget: Duration,
         call: impl FnOnce(StoreContextMut<'_, Guest>) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         guarded(self.store.as_mut().expect(STORE), budget, call)
@@ -273,7 +273,7 @@ fn new_store(plugin: &Plugin, settings: &InstanceSettings, members: MembersHandl
 
 fn start(
     store: &mut Store<Guest>,
-    setup: Budget,
+    setup: Duration,
     plugin: &Plugin,
     config: &str,
 ) -> Result<Functions, Fault> {
@@ -335,7 +335,7 @@ fn func(
 #[inline]
 fn guarded<R>(
     store: &mut Store<Guest>,
-    budget: Budget,
+    budget: Duration,
     call: impl FnOnce(StoreContextMut<'_, Guest>) -> wasmtime::Result<R>,
 ) -> Result<R, Fault> {
     let ticks = store.data_mut().deadline.arm(budget);

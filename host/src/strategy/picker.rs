@@ -96,8 +96,8 @@ impl Picker {
 
     #[inline]
     fn planned<C: Candidates + ?Sized>(&self, candidates: &C, request: &PickRequest) -> Decision {
-        let plan = self.seat.as_deref().and_then(Seat::plan);
-        match plan.and_then(|plan| plan.pick(candidates, request)) {
+        let seat = self.seat.as_deref();
+        match seat.and_then(|seat| seat.look_up(candidates, request)) {
             Some(index) => decision(Pick::Backend(index), false),
             None => self.by_fallback(candidates, request),
         }

@@ -27,7 +27,6 @@ pub enum Routing {
 /// remembers: they may have changed places when it is used.
 #[derive(Debug)]
 pub(super) struct Plan {
-    generation: u32,
     ids: Vec<u32>,
     lookup: Lookup,
 }
@@ -42,7 +41,7 @@ enum Lookup {
 
 impl Plan {
     /// Checks `routing`, which was made for `rows`.
-    pub(super) fn new(routing: Routing, rows: &[Row], generation: u32) -> Result<Self, Fault> {
+    pub(super) fn new(routing: Routing, rows: &[Row]) -> Result<Self, Fault> {
         let lookup = match routing {
             Routing::Weights(weights) => Lookup::Weights(Alias::new(weights, rows.len())?),
             Routing::TwoChoices(weights) => Lookup::TwoChoices(Alias::new(weights, rows.len())?),
@@ -50,81 +49,75 @@ impl Plan {
             Routing::Order(order) => Lookup::Order(indices(order, rows.len())?),
         };
         Ok(Self {
-            generation,
             ids: rows.iter().map(|row| row.id).collect(),
             lookup,
         })
     }
 
-    /// The pool's generation that it was made for.
-    pub(super) fn generation(&self) -> u32 {
-        self.generation
-    }
-
     /// An index into `candidates`; `None` when it finds nobody eligible.
+    /// `same_generation`: nobody came, went or changed places since the plan was
+    /// made, though some may be left out now.
     #[inline]
     pub(super) fn pick<C: Candidates + ?Sized>(
         &self,
         candidates: &C,
         request: &PickRequest,
+        same_generation: bool,
     ) -> Option<usize> {
+        let now = Now {
+            plan: self,
+            candidates,
+            unchanged: same_generation && candidates.len() == self.ids.len(),
+        };
         match &self.lookup {
-            Lookup::Weights(alias) => self.one_draw(alias, candidates, request),
-            Lookup::TwoChoices(alias) => self.two_draws(alias, candidates, request),
-            Lookup::Table(entries) => self.entry(entries, candidates, request.key),
-            Lookup::Order(order) => order
-                .iter()
-                .find_map(|&planned| self.place(planned, candidates)),
+            Lookup::Weights(alias) => now.one_draw(alias, request.random),
+            Lookup::TwoChoices(alias) => now.two_draws(alias, request.random),
+            Lookup::Table(entries) => now.entry(entries, request.key),
+            Lookup::Order(order) => order.iter().find_map(|&planned| now.place(planned)),
         }
     }
+}
 
-    fn one_draw<C: Candidates + ?Sized>(
-        &self,
-        alias: &Alias,
-        candidates: &C,
-        request: &PickRequest,
-    ) -> Option<usize> {
-        (0..ATTEMPTS).find_map(|attempt| {
-            let planned = alias.draw(spread(request.random, attempt));
-            self.place(planned, candidates)
-        })
+/// A plan and the backends of one pick.
+struct Now<'a, C: ?Sized> {
+    plan: &'a Plan,
+    candidates: &'a C,
+    /// They are the list that the plan was made for: nothing to compare.
+    unchanged: bool,
+}
+
+impl<C: Candidates + ?Sized> Now<'_, C> {
+    #[inline]
+    fn one_draw(&self, alias: &Alias, random: u64) -> Option<usize> {
+        (0..ATTEMPTS).find_map(|attempt| self.place(alias.draw(spread(random, attempt))))
     }
 
-    fn two_draws<C: Candidates + ?Sized>(
-        &self,
-        alias: &Alias,
-        candidates: &C,
-        request: &PickRequest,
-    ) -> Option<usize> {
+    #[inline]
+    fn two_draws(&self, alias: &Alias, random: u64) -> Option<usize> {
         let mut first = None;
         for attempt in 0..ATTEMPTS {
-            let planned = alias.draw(spread(request.random, attempt));
-            let Some(place) = self.place(planned, candidates) else {
+            let planned = alias.draw(spread(random, attempt));
+            let Some(place) = self.place(planned) else {
                 continue;
             };
             match first {
                 None => first = Some((place, planned)),
                 Some((other, _)) if other == place => {}
                 Some(other) => {
-                    return Some(alias.less_loaded(candidates, other, (place, planned)));
+                    return Some(alias.less_loaded(self.candidates, other, (place, planned)));
                 }
             }
         }
         first.map(|(place, _)| place)
     }
 
-    fn entry<C: Candidates + ?Sized>(
-        &self,
-        entries: &[u32],
-        candidates: &C,
-        key: u64,
-    ) -> Option<usize> {
+    #[inline]
+    fn entry(&self, entries: &[u32], key: u64) -> Option<usize> {
         let length = entries.len() as u64;
         let start = key % length;
         (0..ATTEMPTS.min(length)).find_map(|step| {
             // The remainder is below a length that fits in memory.
-            let entry = entries[((start + step) % length) as usize];
-            self.place(entry, candidates)
+            self.place(entries[((start + step) % length) as usize])
         })
     }
 
@@ -132,30 +125,29 @@ impl Plan {
     /// usually the list the plan was made for, or that list without a few, in
     /// the same order: so it is looked for at its old place and just before.
     #[inline]
-    fn place<C: Candidates + ?Sized>(&self, planned: u32, candidates: &C) -> Option<usize> {
+    fn place(&self, planned: u32) -> Option<usize> {
         let planned = planned as usize;
-        let id = self.ids[planned];
-        if planned < candidates.len() && candidates.id(planned) == id {
+        if self.unchanged {
             return Some(planned);
         }
-        self.search(planned, id, candidates)
+        let id = self.plan.ids[planned];
+        if planned < self.candidates.len() && self.candidates.id(planned) == id {
+            return Some(planned);
+        }
+        self.search(planned, id)
     }
 
     #[cold]
-    fn search<C: Candidates + ?Sized>(
-        &self,
-        planned: usize,
-        id: u32,
-        candidates: &C,
-    ) -> Option<usize> {
-        let missing = self.ids.len().saturating_sub(candidates.len());
-        let end = candidates.len().min(planned + 1);
+    fn search(&self, planned: usize, id: u32) -> Option<usize> {
+        let (before, now) = (self.plan.ids.len(), self.candidates.len());
+        let is_it = |&at: &usize| self.candidates.id(at) == id;
+        let missing = before.saturating_sub(now);
+        let end = now.min(planned + 1);
         let start = planned.saturating_sub(missing).min(end);
-        let near = (start..end).rev().find(|&at| candidates.id(at) == id);
-        if near.is_some() || candidates.len() + missing == self.ids.len() && missing > 0 {
-            return near;
-        }
-        (0..candidates.len()).find(|&at| candidates.id(at) == id)
+        (start..end)
+            .rev()
+            .find(is_it)
+            .or_else(|| (0..now).find(is_it))
     }
 }
 
@@ -289,7 +281,7 @@ mod tests {
     fn shares(plan: &Plan, rows: &[Row]) -> Vec<u32> {
         let mut shares = vec![0; rows.len()];
         for random in 0..20_000 {
-            if let Some(index) = plan.pick(rows, &request(random)) {
+            if let Some(index) = plan.pick(rows, &request(random), false) {
                 shares[index] += 1;
             }
         }
@@ -304,7 +296,7 @@ mod tests {
     #[test]
     fn weights_are_kept() {
         let rows = rows(&[7, 8, 9, 10]);
-        let plan = Plan::new(Routing::Weights(vec![5, 0, 2, 3]), &rows, 1).unwrap();
+        let plan = Plan::new(Routing::Weights(vec![5, 0, 2, 3]), &rows).unwrap();
         let shares = shares(&plan, &rows);
         assert!(near(&shares, &[10_000, 0, 4_000, 6_000]), "{shares:?}");
     }
@@ -312,7 +304,7 @@ mod tests {
     #[test]
     fn who_is_not_eligible_is_drawn_again() {
         let all = rows(&[7, 8, 9, 10]);
-        let plan = Plan::new(Routing::Weights(vec![5, 1, 2, 3]), &all, 1).unwrap();
+        let plan = Plan::new(Routing::Weights(vec![5, 1, 2, 3]), &all).unwrap();
         let left = rows(&[8, 10]);
         let shares = shares(&plan, &left);
         assert!(near(&shares, &[5_000, 15_000]), "{shares:?}");
@@ -322,7 +314,7 @@ mod tests {
     fn two_choices_spare_the_busy() {
         let mut rows = rows(&[1, 2, 3]);
         rows[1].in_flight = 9;
-        let plan = Plan::new(Routing::TwoChoices(vec![1, 1, 1]), &rows, 1).unwrap();
+        let plan = Plan::new(Routing::TwoChoices(vec![1, 1, 1]), &rows).unwrap();
         let shares = shares(&plan, &rows);
         assert!(shares[1] < 20, "{shares:?}");
         assert!(near(&[shares[0]], &[10_000]), "{shares:?}");
@@ -331,17 +323,17 @@ mod tests {
     #[test]
     fn a_single_choice_is_taken() {
         let rows = rows(&[1, 2]);
-        let plan = Plan::new(Routing::TwoChoices(vec![0, 1]), &rows, 1).unwrap();
+        let plan = Plan::new(Routing::TwoChoices(vec![0, 1]), &rows).unwrap();
         assert_eq!(shares(&plan, &rows), [0, 20_000]);
     }
 
     #[test]
     fn a_table_is_read_at_the_key_and_probed_onwards() {
         let all = rows(&[4, 5, 6]);
-        let plan = Plan::new(Routing::Table(vec![2, 0, 1, 0]), &all, 1).unwrap();
+        let plan = Plan::new(Routing::Table(vec![2, 0, 1, 0]), &all).unwrap();
         let ids = |rows: &[Row]| -> Vec<u32> {
             (0..5)
-                .map(|key| rows[plan.pick(rows, &request(key)).unwrap()].id)
+                .map(|key| rows[plan.pick(rows, &request(key), false).unwrap()].id)
                 .collect()
         };
         assert_eq!(ids(&all), [6, 4, 5, 4, 6]);
@@ -351,17 +343,17 @@ mod tests {
     #[test]
     fn the_first_eligible_of_an_order_is_taken() {
         let all = rows(&[4, 5, 6]);
-        let plan = Plan::new(Routing::Order(vec![2, 0, 1]), &all, 1).unwrap();
-        assert_eq!(plan.pick(&all[..], &request(0)), Some(2));
-        assert_eq!(plan.pick(&all[..2], &request(0)), Some(0));
-        assert_eq!(plan.pick(&rows(&[9, 5])[..], &request(0)), Some(1));
-        assert_eq!(plan.pick(&rows(&[9])[..], &request(0)), None);
+        let plan = Plan::new(Routing::Order(vec![2, 0, 1]), &all).unwrap();
+        assert_eq!(plan.pick(&all[..], &request(0), false), Some(2));
+        assert_eq!(plan.pick(&all[..2], &request(0), false), Some(0));
+        assert_eq!(plan.pick(&rows(&[9, 5])[..], &request(0), false), Some(1));
+        assert_eq!(plan.pick(&rows(&[9])[..], &request(0), false), None);
     }
 
     #[test]
     fn backends_are_found_wherever_they_moved() {
         let all = rows(&[1, 2, 3, 4, 5]);
-        let plan = Plan::new(Routing::Order(vec![3]), &all, 1).unwrap();
+        let plan = Plan::new(Routing::Order(vec![3]), &all).unwrap();
         for (now, place) in [
             (&[1, 2, 3, 4, 5][..], Some(3)),
             (&[2, 4], Some(1)),
@@ -369,8 +361,22 @@ mod tests {
             (&[4, 9, 9, 9, 9, 9, 9], Some(0)),
             (&[1, 2, 3], None),
         ] {
-            assert_eq!(plan.pick(&rows(now)[..], &request(0)), place, "{now:?}");
+            assert_eq!(
+                plan.pick(&rows(now)[..], &request(0), false),
+                place,
+                "{now:?}"
+            );
         }
+    }
+
+    #[test]
+    fn places_are_taken_on_trust_only_in_a_whole_list_of_the_same_generation() {
+        let all = rows(&[1, 2, 3]);
+        let plan = Plan::new(Routing::Order(vec![2]), &all).unwrap();
+        let at = |now: &[u32], same| plan.pick(&rows(now)[..], &request(0), same);
+        assert_eq!(at(&[1, 2, 3], true), Some(2));
+        assert_eq!(at(&[2, 3], true), Some(1));
+        assert_eq!(at(&[3, 2, 1], false), Some(0));
     }
 
     #[test]
@@ -384,7 +390,7 @@ mod tests {
             Routing::Table(vec![0, 2]),
             Routing::Order(vec![u32::MAX]),
         ] {
-            let fault = Plan::new(routing.clone(), &rows, 1).unwrap_err();
+            let fault = Plan::new(routing.clone(), &rows).unwrap_err();
             assert_eq!(fault.kind, FaultKind::BadIndex, "{routing:?}");
         }
     }
@@ -409,11 +415,11 @@ mod tests {
             random in num::u64::ANY,
         ) {
             let planned: Vec<u32> = (0..count).collect();
-            let Ok(plan) = Plan::new(routing.clone(), &rows(&planned), 1) else {
+            let Ok(plan) = Plan::new(routing.clone(), &rows(&planned)) else {
                 return Ok(());
             };
             let now = rows(&now);
-            if let Some(index) = plan.pick(&now[..], &request(random)) {
+            if let Some(index) = plan.pick(&now[..], &request(random), false) {
                 let id = now[index].id;
                 let is_planned = match routing {
                     Routing::Weights(weights) | Routing::TwoChoices(weights) => {

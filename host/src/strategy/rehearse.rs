@@ -126,7 +126,7 @@ fn plan(instance: &mut Instance, rows: &[Row], begin: Instant) -> Result<u32, Fa
         stir(&mut live, spread(u64::from(number), 0));
         let shown = &live[..shown(number, live.len())];
         let routing = instance.plan(shown)?;
-        Plan::new(routing, shown, number)?;
+        Plan::new(routing, shown)?;
         if begin.elapsed() > PATIENCE {
             return Ok(number + 1);
         }

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::prepare::Strategy;
 use super::recovery::Recovery;
 use super::stats::Counters;
-use super::{Inbound, MembersHandle, Outcome, Pick, PickRequest, spread};
+use super::{Candidates, Inbound, MembersHandle, Outcome, Pick, PickRequest, spread};
 
 /// Most outcomes kept for a plugin that is slow to be told.
 const MAX_OUTCOMES: usize = 4096;
@@ -30,6 +30,9 @@ pub(super) struct Seat {
     recovery: Recovery,
     outcomes: Vec<Outcome>,
     plan: Option<Arc<Plan>>,
+    /// The pool's generation that the plan was made for; `None` when it was
+    /// made for another pool, or another list of members.
+    plan_generation: Option<u32>,
     plan_interval_us: u64,
     next_plan_us: u64,
 }
@@ -63,6 +66,7 @@ impl Seat {
             recovery: Recovery::default(),
             outcomes: Vec::new(),
             plan: None,
+            plan_generation: None,
             plan_interval_us: u64::try_from(interval.as_micros()).unwrap_or(u64::MAX),
             next_plan_us: 0,
         };
@@ -123,8 +127,17 @@ impl Seat {
         self.plugin.is_planner()
     }
 
-    pub(super) fn plan(&self) -> Option<&Plan> {
-        self.plan.as_deref()
+    /// Looks the pick up in the plan; `None` without one, or when it finds
+    /// nobody eligible.
+    #[inline]
+    pub(super) fn look_up<C: Candidates + ?Sized>(
+        &self,
+        candidates: &C,
+        request: &PickRequest,
+    ) -> Option<usize> {
+        let same_generation = self.plan_generation == Some(request.generation);
+        let plan = self.plan.as_deref()?;
+        plan.pick(candidates, request, same_generation)
     }
 
     pub(super) fn set_members(&mut self, members: MembersHandle) {
@@ -132,6 +145,7 @@ impl Seat {
             instance.set_members(members.clone());
         }
         self.members = members;
+        self.plan_generation = None;
     }
 
     /// Asks the plugin.
@@ -267,9 +281,8 @@ impl Seat {
     }
 
     pub(super) fn replan_due(&self, now_us: u64, generation: u32) -> bool {
-        let current = |plan: &Arc<Plan>| plan.generation() == generation;
         self.is_planner()
-            && (now_us >= self.next_plan_us || !self.plan.as_ref().is_some_and(current))
+            && (now_us >= self.next_plan_us || self.plan_generation != Some(generation))
             && (self.instance.is_some() || self.recovery.may_start(now_us))
     }
 
@@ -285,10 +298,11 @@ impl Seat {
         };
         let plan = instance
             .plan(rows)
-            .and_then(|routing| Plan::new(routing, rows, generation));
+            .and_then(|routing| Plan::new(routing, rows));
         match plan {
             Ok(plan) => {
                 self.plan = Some(Arc::new(plan));
+                self.plan_generation = Some(generation);
                 self.next_plan_us = now_us.saturating_add(self.plan_interval_us);
                 self.counters.plans.add(1);
                 true
