@@ -55,12 +55,11 @@ impl Maglev {
         self.generation = Some(generation);
         let mut wanted = self.list.clone();
         if !is_new_generation {
-            wanted.extend(
-                self.table
-                    .members()
+            wanted.extend(self.table.members().iter().filter(|member| {
+                self.list
                     .iter()
-                    .filter(|member| self.list.iter().all(|listed| listed.identity != member.identity)),
-            );
+                    .all(|listed| listed.identity != member.identity)
+            }));
         }
         self.table.hold(wanted);
         self.find_places();

@@ -135,7 +135,10 @@ impl Walk {
     fn take(&mut self, entries: &mut [u16], number: u16) {
         let free = loop {
             let entry = self.next;
-            self.next = (self.next + self.skip) % LENGTH;
+            self.next += self.skip;
+            if self.next >= LENGTH {
+                self.next -= LENGTH;
+            }
             if entries[entry] == FREE {
                 break entry;
             }
@@ -192,7 +195,11 @@ mod tests {
         let mut weights = vec![1; 5000];
         weights[17] = 65535;
         weights[18] = 65535;
-        assert!(shares(&table(members(&weights))).iter().all(|&share| share > 0));
+        assert!(
+            shares(&table(members(&weights)))
+                .iter()
+                .all(|&share| share > 0)
+        );
     }
 
     #[test]
@@ -207,7 +214,11 @@ mod tests {
         let all = members(&[1; 10]);
         let gone = all[4].identity;
         let before = table(all.clone());
-        let after = table(all.into_iter().filter(|member| member.identity != gone).collect());
+        let after = table(
+            all.into_iter()
+                .filter(|member| member.identity != gone)
+                .collect(),
+        );
         let moved = (0..LENGTH).filter(|&entry| {
             let old = before.members[usize::from(before.entries[entry])];
             let new = after.members[usize::from(after.entries[entry])];

@@ -107,7 +107,10 @@ fn a_growing_weight_builds_few_tables() {
         }),
         6553
     );
-    assert_eq!([1, 2, 3, 0].map(|w| steady_weight(&weight(w))), [1, 2, 3, 1]);
+    assert_eq!(
+        [1, 2, 3, 0].map(|w| steady_weight(&weight(w))),
+        [1, 2, 3, 1]
+    );
 }
 
 #[test]
