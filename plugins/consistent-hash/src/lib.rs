@@ -42,9 +42,11 @@ impl Configure for ConsistentHash {
 impl Strategy for ConsistentHash {
     fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
         let most = self.most_per_weight(backends);
-        let has_room = |backend: &Backend| f64::from(backend.in_flight) < most * f64::from(backend.weight);
+        let has_room =
+            |backend: &Backend| f64::from(backend.in_flight) < most * f64::from(backend.weight);
         let preferred = self.rendezvous.prefer(request.key, backends, has_room);
-        let preferred = preferred.or_else(|| self.rendezvous.prefer(request.key, backends, |_| true));
+        let preferred =
+            preferred.or_else(|| self.rendezvous.prefer(request.key, backends, |_| true));
         preferred.ok_or(Refusal::Fallback)
     }
 }
@@ -56,7 +58,10 @@ impl ConsistentHash {
         if self.bound == 0.0 {
             return f64::INFINITY;
         }
-        let in_flight: u64 = backends.iter().map(|backend| u64::from(backend.in_flight)).sum();
+        let in_flight: u64 = backends
+            .iter()
+            .map(|backend| u64::from(backend.in_flight))
+            .sum();
         self.bound * (in_flight + 1) as f64 / draw::total_weight(backends).max(1) as f64
     }
 }

@@ -9,7 +9,10 @@ fn configured(text: &str) -> ConsistentHash {
 }
 
 fn owner(strategy: &mut ConsistentHash, key: u64, backends: &[Backend]) -> u32 {
-    backends[strategy.pick(&request(key), backends).expect("it never refuses")].id
+    backends[strategy
+        .pick(&request(key), backends)
+        .expect("it never refuses")]
+    .id
 }
 
 #[test]
@@ -42,7 +45,13 @@ fn one_popular_key_does_not_drown_its_backend() {
         fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
             let total: u32 = backends.iter().map(|backend| backend.in_flight).sum();
             let bound = (1.25 * f64::from(total + 1) / backends.len() as f64).ceil();
-            let index = self.0.pick(&Request { key: 42, ..*request }, backends)?;
+            let index = self.0.pick(
+                &Request {
+                    key: 42,
+                    ..*request
+                },
+                backends,
+            )?;
             assert!(f64::from(backends[index].in_flight + 1) <= bound);
             Ok(index)
         }
@@ -65,9 +74,15 @@ fn options_are_checked() {
     for (text, error) in [
         (r#"{"bound": 1}"#, "option `bound` must be 0 or more than 1"),
         (r#"{"bound": "x"}"#, "option `bound` must be a number"),
-        (r#"{"bounds": 2}"#, "unknown option `bounds`; there is: `bound`"),
+        (
+            r#"{"bounds": 2}"#,
+            "unknown option `bounds`; there is: `bound`",
+        ),
     ] {
-        assert_eq!(ConsistentHash::default().configure(text).unwrap_err(), error);
+        assert_eq!(
+            ConsistentHash::default().configure(text).unwrap_err(),
+            error
+        );
     }
     assert_eq!(configured(r#"{"bound": 1.5}"#).bound, 1.5);
 }

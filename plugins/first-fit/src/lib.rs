@@ -47,8 +47,9 @@ impl Strategy for FirstFit {
         let first = (0..backends.len())
             .filter(has_room)
             .min_by_key(|&index| backends[index].priority);
-        let emptiest =
-            || (0..backends.len()).min_by(|&a, &b| self.compare_fullness(&backends[a], &backends[b]));
+        let emptiest = || {
+            (0..backends.len()).min_by(|&a, &b| self.compare_fullness(&backends[a], &backends[b]))
+        };
         first.or_else(emptiest).ok_or(Refusal::Fallback)
     }
 }

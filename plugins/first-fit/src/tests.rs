@@ -75,7 +75,10 @@ fn as_few_as_possible_are_busy() {
 #[test]
 fn options_are_checked() {
     for (text, error) in [
-        (r#"{"fill": 1.5}"#, "option `fill` must be between 0.001 and 1"),
+        (
+            r#"{"fill": 1.5}"#,
+            "option `fill` must be between 0.001 and 1",
+        ),
         (
             r#"{"capacity": 3}"#,
             "unknown option `capacity`; there is: `default-capacity`, `fill`",

@@ -25,7 +25,11 @@ fn a_client_keeps_its_backend_whatever_the_load_and_the_order() {
 #[test]
 fn only_the_clients_of_who_leaves_move() {
     let (all, mut strategy) = (pool(&[1, 3, 2, 1]), IpHash::default());
-    let without: Vec<Backend> = all.iter().filter(|backend| backend.id != 1).copied().collect();
+    let without: Vec<Backend> = all
+        .iter()
+        .filter(|backend| backend.id != 1)
+        .copied()
+        .collect();
     for key in 0..1000 {
         let before = owner(&mut strategy, key, &all);
         assert!(before == 1 || owner(&mut strategy, key, &without) == before);

@@ -27,7 +27,12 @@ fn two_instances_are_exact_together() {
     let (mut one, mut other) = (RoundRobin::default(), RoundRobin::default());
     let even = turns(&mut one, &backends, (0..70).step_by(2));
     let odd = turns(&mut other, &backends, (1..70).step_by(2));
-    let count = |index| even.iter().chain(&odd).filter(|&&picked| picked == index).count();
+    let count = |index| {
+        even.iter()
+            .chain(&odd)
+            .filter(|&&picked| picked == index)
+            .count()
+    };
     assert_eq!([count(0), count(1), count(2)], [50, 10, 10]);
 }
 
@@ -52,7 +57,10 @@ fn a_shorter_list_in_between_changes_nothing() {
     for sequence in 0..60 {
         turns(&mut disturbed, &short, sequence..sequence + 1);
         let expected = turns(&mut RoundRobin::default(), &full, sequence..sequence + 1);
-        assert_eq!(turns(&mut disturbed, &full, sequence..sequence + 1), expected);
+        assert_eq!(
+            turns(&mut disturbed, &full, sequence..sequence + 1),
+            expected
+        );
     }
 }
 
