@@ -116,9 +116,9 @@ impl StrategySettings {
     /// A strategy without configuration and with the default limits.
     pub fn new(source: StrategySource) -> Self {
         Self {
+            deadline: deadline_for(&source),
             source,
             config: String::new(),
-            deadline: Duration::from_millis(10),
             memory: 64 << 20,
             on_fault: OnFault::Fallback,
             plan_interval: Duration::from_secs(1),
@@ -139,6 +139,16 @@ impl HashKey {
             }
             _ => Self::Random,
         }
+    }
+}
+
+/// Ten milliseconds are thousands of picks. `maglev` alone needs more for one
+/// call now and then: it fills its table when the pool has changed, which takes
+/// some ten milliseconds with thousands of backends.
+fn deadline_for(source: &StrategySource) -> Duration {
+    match source {
+        StrategySource::Shipped(name) if name == "maglev" => Duration::from_millis(100),
+        _ => Duration::from_millis(10),
     }
 }
 
