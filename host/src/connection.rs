@@ -42,6 +42,8 @@ pub struct Watch {
     head_overdue: AtomicBool,
     /// The connection is being ended because nothing moved for too long.
     stalled: AtomicBool,
+    /// It was told to end; the next ringing cuts it.
+    ending: AtomicBool,
     header_timeout: Duration,
     keep_alive: Duration,
     idle_timeout: Duration,
@@ -69,6 +71,7 @@ impl Watch {
             phase: AtomicU8::new(Phase::Idle as u8),
             head_overdue: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
@@ -95,11 +98,19 @@ impl Watch {
         self.alarm.set(limit);
     }
 
-    /// Within [`Watch::within`]: starts the time anew, with another limit.
-    pub fn extend(&self, limit: Duration) {
-        if self.phase() == Phase::Handling {
-            self.alarm.set(limit);
+    /// The request's body moved: while the response is waited for, time starts
+    /// anew with `limit`; while it streams, with the client's idle timeout.
+    pub fn upload_moved(&self, limit: Duration) {
+        match self.phase() {
+            Phase::Handling => self.alarm.set(limit),
+            Phase::Streaming => self.alarm.set(self.idle_timeout),
+            Phase::Idle | Phase::Head => {}
         }
+    }
+
+    /// With a keep-alive of zero a connection is for one request.
+    pub fn ends_with_response(&self) -> bool {
+        self.keep_alive.is_zero()
     }
 
     /// How long a client may take to go on with a body.
@@ -143,23 +154,41 @@ impl Watch {
         }
     }
 
-    /// Ready when the connection has to end because its time is over.
-    pub fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<Phase> {
+    /// Ready when the connection's time is over.
+    pub fn poll_overdue(&self, cx: &mut Context<'_>) -> Poll<Overdue> {
         ready!(self.alarm.poll_ring(cx));
-        match self.phase() {
+        let overdue = match self.phase() {
             // The request path looks at the alarm itself.
-            Phase::Handling => Poll::Pending,
+            Phase::Handling => return Poll::Pending,
+            Phase::Streaming => {
+                self.stalled.store(true, Relaxed);
+                Overdue::Cut
+            }
+            Phase::Idle | Phase::Head if self.ending.swap(true, Relaxed) => Overdue::Cut,
+            Phase::Idle => Overdue::Close,
             Phase::Head => {
                 self.head_overdue.store(true, Relaxed);
-                self.alarm.off();
-                Poll::Ready(Phase::Head)
+                Overdue::Refuse
             }
-            phase => {
-                self.stalled.store(phase == Phase::Streaming, Relaxed);
-                Poll::Ready(phase)
-            }
+        };
+        if overdue != Overdue::Cut {
+            // What hyper has not written yet may still take its time.
+            self.enter(Phase::Idle);
+            self.alarm.set(self.idle_timeout);
         }
+        Poll::Ready(overdue)
     }
+}
+
+/// How a connection whose time is over ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// It was idle: no request may follow, what is left to write is written.
+    Close,
+    /// Its request head did not come: the socket answers 408.
+    Refuse,
+    /// Nothing moved: at once.
+    Cut,
 }
 
 /// Serves a connection that this worker accepted.
@@ -220,14 +249,17 @@ async fn serve(
         if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
             connection.as_mut().graceful_shutdown();
         }
-        // How a connection ended concerns nobody: its last request was answered or logged.
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        match ready!(watch.poll_overdue(cx)) {
-            // The socket now answers 408 to the read that hyper waits in.
-            Phase::Head => connection.as_mut().poll(cx).map(drop),
-            _ => Poll::Ready(()),
+        loop {
+            // How a connection ended concerns nobody: its last request was answered or logged.
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            match ready!(watch.poll_overdue(cx)) {
+                Overdue::Close => connection.as_mut().graceful_shutdown(),
+                // The socket now answers 408 to the read that hyper waits in.
+                Overdue::Refuse => {}
+                Overdue::Cut => return Poll::Ready(()),
+            }
         }
     })
     .await;
@@ -267,12 +299,18 @@ impl Client {
 pub struct Socket {
     stream: TcpStream,
     watch: Arc<Watch>,
+    /// The last write did not get through: more of a response is waiting.
+    blocked: bool,
 }
 
 impl Socket {
     /// Watches over `stream`.
     pub fn new(stream: TcpStream, watch: Arc<Watch>) -> Socket {
-        Socket { stream, watch }
+        Socket {
+            stream,
+            watch,
+            blocked: false,
+        }
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
@@ -287,8 +325,11 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.watch.head_overdue.load(Relaxed) {
-            // As far as the client's window lets us; then end of stream.
-            let _ = self.stream().poll_write(cx, REQUEST_TIMEOUT);
+            // Never into the middle of a response, and as far as the client's
+            // window lets us; then end of stream.
+            if !self.blocked {
+                let _ = self.stream().poll_write(cx, REQUEST_TIMEOUT);
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
@@ -306,7 +347,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.blocked = written.is_pending();
+        written
     }
 
     fn poll_write_vectored(
@@ -314,7 +358,10 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, slices)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.blocked = written.is_pending();
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

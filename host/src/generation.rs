@@ -4,6 +4,7 @@
 //! request sees one generation from start to finish.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::ListenerSettings;
 use crate::listener::Bound;
@@ -15,6 +16,8 @@ use crate::strategy::Strategy;
 pub struct Generation {
     /// 1 for the first, then one more for each that was published.
     pub number: u64,
+    /// How long requests in flight may take to finish when the process ends.
+    pub shutdown_grace: Duration,
     pub listeners: Vec<Listening>,
     pub routes: Routes,
     /// In the order of the settings; [`Routes`] gives indices into it.

@@ -6,6 +6,7 @@
 //! few connections. So a worker that accepts one while it has more than
 //! another hands it over: once per connection, never per request.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -26,6 +27,8 @@ use crate::worker::Worker;
 
 /// Connections the kernel may hold for us before they are accepted.
 const BACKLOG: i32 = 4096;
+/// More connections than any worker has.
+const GONE: usize = usize::MAX / 2;
 /// First and longest pause after an accept that failed for want of resources.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -136,11 +139,21 @@ impl Spread {
         let fewest = (0..self.workers.len())
             .min_by_key(|&index| (open(index), index != own))
             .unwrap_or(own);
-        self.workers[fewest].open.fetch_add(1, Relaxed);
+        self.place_at(fewest)
+    }
+
+    /// A place at this worker.
+    fn place_at(self: &Arc<Self>, worker: usize) -> Place {
+        self.workers[worker].open.fetch_add(1, Relaxed);
         Place {
             spread: Arc::clone(self),
-            worker: fewest,
+            worker,
         }
+    }
+
+    /// No more connections for this worker: it is about to end.
+    pub fn leave(&self, worker: usize) {
+        self.workers[worker].open.fetch_add(GONE, Relaxed);
     }
 }
 
@@ -164,7 +177,7 @@ impl Acceptors {
         let listeners = generation.listeners();
         self.running
             .retain(|(bound, ..)| listeners.iter().any(|one| Arc::ptr_eq(&one.bound, bound)));
-        for Listening { bound, .. } in listeners {
+        for Listening { bound, settings } in listeners {
             if self
                 .running
                 .iter()
@@ -173,9 +186,13 @@ impl Acceptors {
                 continue;
             }
             let (stop, stopped) = oneshot::channel();
-            let acceptor = accept_until(stopped, Rc::clone(worker), Arc::clone(bound));
-            self.running
-                .push((Arc::clone(bound), tokio::task::spawn_local(acceptor), stop));
+            let door = Door {
+                worker: Rc::clone(worker),
+                bound: Arc::clone(bound),
+                settings: RefCell::new(Arc::clone(settings)),
+            };
+            let acceptor = tokio::task::spawn_local(door.accept_until(stopped));
+            self.running.push((Arc::clone(bound), acceptor, stop));
         }
     }
 
@@ -189,46 +206,94 @@ impl Acceptors {
     }
 }
 
-async fn accept_until(stopped: oneshot::Receiver<()>, worker: Rc<Worker>, bound: Arc<Bound>) {
-    let socket = match bound.take(worker.index) {
-        Ok(socket) => socket,
-        Err(error) => {
-            return tracing::error!(listener = %bound.address, worker = worker.index, %error, "cannot accept");
-        }
-    };
-    tokio::select! {
-        _ = stopped => accept_backlog(socket, &worker, &bound).await,
-        never = accept_all(&socket, &worker, &bound) => never,
-    }
+/// One listener on one worker.
+struct Door {
+    worker: Rc<Worker>,
+    bound: Arc<Bound>,
+    /// As of the last generation that had this listener.
+    settings: RefCell<Arc<ListenerSettings>>,
 }
 
-async fn accept_all(socket: &TcpListener, worker: &Rc<Worker>, bound: &Arc<Bound>) -> ! {
-    let mut pause = BACK_OFF.0;
-    loop {
-        match socket.accept().await {
-            Ok((stream, peer)) => {
-                pause = BACK_OFF.0;
-                deal(worker, bound, stream, peer);
-            }
-            Err(error) if concerns_one_connection(&error) => {}
+impl Door {
+    async fn accept_until(self, stopped: oneshot::Receiver<()>) {
+        let socket = match self.bound.take(self.worker.index) {
+            Ok(socket) => socket,
             Err(error) => {
-                if pause == BACK_OFF.0 {
-                    tracing::warn!(listener = %bound.address, %error, "accepting is held up");
+                let (listener, worker) = (self.bound.address, self.worker.index);
+                return tracing::error!(%listener, worker, %error, "cannot accept");
+            }
+        };
+        tokio::select! {
+            _ = stopped => self.accept_backlog(socket).await,
+            never = self.accept_all(&socket) => never,
+        }
+    }
+
+    async fn accept_all(&self, socket: &TcpListener) -> ! {
+        let mut pause = BACK_OFF.0;
+        loop {
+            match socket.accept().await {
+                Ok((stream, peer)) => {
+                    pause = BACK_OFF.0;
+                    self.deal(stream, peer);
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(BACK_OFF.1);
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    if pause == BACK_OFF.0 {
+                        tracing::warn!(listener = %self.bound.address, %error, "accepting is held up");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(BACK_OFF.1);
+                }
             }
         }
     }
-}
 
-/// Who has connected before the socket closes is served, not reset.
-async fn accept_backlog(socket: TcpListener, worker: &Rc<Worker>, bound: &Arc<Bound>) {
-    while let Ok(accepted) = timeout(Duration::ZERO, socket.accept()).await {
-        match accepted {
-            Ok((stream, peer)) => deal(worker, bound, stream, peer),
-            Err(_) => return,
+    /// Who has connected before the socket closes is served here, not reset.
+    async fn accept_backlog(&self, socket: TcpListener) {
+        for _ in 0..BACKLOG {
+            match timeout(Duration::ZERO, socket.accept()).await {
+                Ok(Ok((stream, peer))) => {
+                    let place = self.worker.spread.place_at(self.worker.index);
+                    connection::spawn(&self.worker, stream, peer, self.settings(), place);
+                }
+                _ => return,
+            }
         }
+    }
+
+    /// Serves the connection here, or hands it to a worker that has fewer.
+    fn deal(&self, stream: TcpStream, peer: SocketAddr) {
+        let worker = &self.worker;
+        let listener = self.settings();
+        let place = worker.spread.place(worker.index);
+        if place.worker == worker.index {
+            return connection::spawn(worker, stream, peer, listener, place);
+        }
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%peer, %error, "connection lost between workers"),
+        };
+        let target = &worker.spread.workers[place.worker].handed;
+        let handed = Handed {
+            stream,
+            peer,
+            listener,
+            place,
+        };
+        if let Err(mpsc::error::SendError(handed)) = target.send(handed) {
+            // That worker has ended.
+            connection::spawn_handed(worker, handed);
+        }
+    }
+
+    fn settings(&self) -> Arc<ListenerSettings> {
+        let generation = self.worker.generation();
+        let bound = |one: &&Listening| Arc::ptr_eq(&one.bound, &self.bound);
+        if let Some(current) = generation.listeners().iter().find(bound) {
+            *self.settings.borrow_mut() = Arc::clone(&current.settings);
+        }
+        Arc::clone(&self.settings.borrow())
     }
 }
 
@@ -238,31 +303,4 @@ fn concerns_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
-}
-
-fn deal(worker: &Rc<Worker>, bound: &Arc<Bound>, stream: TcpStream, peer: SocketAddr) {
-    let generation = worker.generation();
-    let Some(listening) = generation
-        .listeners()
-        .iter()
-        .find(|one| Arc::ptr_eq(&one.bound, bound))
-    else {
-        return;
-    };
-    let listener = Arc::clone(&listening.settings);
-    let place = worker.spread.place(worker.index);
-    if place.worker == worker.index {
-        return connection::spawn(worker, stream, peer, listener, place);
-    }
-    let Ok(stream) = stream.into_std() else {
-        return;
-    };
-    let target = place.worker;
-    // A worker that is gone is shutting down, and so are we.
-    let _ = worker.spread.workers[target].handed.send(Handed {
-        stream,
-        peer,
-        listener,
-        place,
-    });
 }

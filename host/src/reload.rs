@@ -126,6 +126,7 @@ fn build(
         .map_err(StartError::Bind)?;
     Ok(Generation {
         number: previous.map_or(1, |old| old.number + 1),
+        shutdown_grace: settings.shutdown_grace,
         listeners,
         routes: Routes::new(&settings.routes),
         pools,
@@ -190,8 +191,9 @@ fn listen(
         .into_iter()
         .flat_map(|old| &old.listeners)
         .find(|old| {
-            // With port 0 every listener has the same address: its name tells them apart.
-            old.bound.requested == settings.address && old.settings.name == settings.name
+            // With port 0 many listeners have the same address: their names tell them apart.
+            old.bound.requested == settings.address
+                && (settings.address.port() != 0 || old.settings.name == settings.name)
         });
     let bound = match known {
         Some(listening) => Arc::clone(&listening.bound),

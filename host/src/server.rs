@@ -3,6 +3,7 @@
 mod watcher;
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -89,8 +90,7 @@ pub fn check(settings: &Settings) -> Result<(), StartError> {
 
 /// A running proxy.
 pub struct Server {
-    first: Arc<Generation>,
-    settings: Settings,
+    generations: watch::Receiver<Arc<Generation>>,
     shutdown: watch::Sender<Option<Duration>>,
     wishes: mpsc::Sender<watcher::Wish>,
     workers: Vec<JoinHandle<()>>,
@@ -114,23 +114,24 @@ impl Server {
             .context("workers")
             .map_err(StartError::Other)?;
         let first = publisher.current();
+        let generations = publisher.subscribe();
         let wishes = Reloader { publisher, source }
             .start(&settings)
             .map_err(StartError::Other)?;
         first.pools.iter().for_each(reload::announce_strategy);
         first.listeners.iter().for_each(reload::announce_listener);
         Ok(Server {
-            first,
-            settings,
+            generations,
             shutdown,
             wishes,
             workers,
         })
     }
 
-    /// The addresses that were bound at the start, in the order of the settings.
+    /// The addresses that are listened on, in the order of the settings.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.first
+        self.generations
+            .borrow()
             .listeners
             .iter()
             .map(|listening| listening.bound.address)
@@ -146,7 +147,7 @@ impl Server {
     /// Stops accepting, lets requests in flight end within the grace time, and
     /// returns when the workers are gone.
     pub fn stop(self) {
-        let grace = self.settings.shutdown_grace;
+        let grace = self.generations.borrow().shutdown_grace;
         tracing::info!(grace = %humantime::format_duration(grace), "shutting down");
         self.shutdown.send_replace(Some(grace));
         for worker in self.workers {
@@ -197,7 +198,8 @@ fn start_workers(
         .unzip();
     let spread = Arc::new(Spread::new(senders));
     let access = AccessLog::open(settings.log.access);
-    receivers
+    let (report, reports) = mpsc::channel();
+    let workers = receivers
         .into_iter()
         .enumerate()
         .map(|(index, handed)| {
@@ -210,15 +212,21 @@ fn start_workers(
                 spread: Arc::clone(&spread),
                 access: access.as_ref().map(AccessLog::for_worker),
             };
+            let (ready, failed) = (report.clone(), report.clone());
+            let work = move || {
+                // Nobody listens to reports any more once all workers are ready.
+                let run = worker::run(seat, move || drop(ready.send(Ok(()))));
+                run.unwrap_or_else(|error| drop(failed.send(Err(error))));
+            };
             std::thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || {
-                    if let Err(error) = worker::run(seat) {
-                        tracing::error!(worker = index, %error, "worker cannot run");
-                    }
-                })
+                .spawn(work)
         })
-        .collect()
+        .collect::<std::io::Result<Vec<_>>>()?;
+    for report in reports.iter().take(workers.len()) {
+        report?;
+    }
+    Ok(workers)
 }
 
 /// The thread that reads settings again when a file changes or SIGHUP comes.
@@ -239,7 +247,14 @@ impl Reloader {
             .name("reload".to_owned())
             .spawn(move || {
                 while let Some(wish) = watcher::next(&wishes, || self.publisher.clean_up()) {
-                    if let Some(changed) = self.reload(&settings, wish) {
+                    let reloaded = catch_unwind(AssertUnwindSafe(|| self.reload(&settings, wish)));
+                    let Ok(reloaded) = reloaded else {
+                        tracing::error!(
+                            "reload failed unexpectedly, the previous configuration stays in force"
+                        );
+                        continue;
+                    };
+                    if let Some(changed) = reloaded {
                         settings = changed;
                         watcher.follow(&self.watched(&settings));
                     }

@@ -84,6 +84,11 @@ impl Worker {
         self.started.elapsed().as_micros() as u64
     }
 
+    /// [`Worker::now_us`] as it was at that instant.
+    pub fn us_at(&self, instant: Instant) -> u64 {
+        instant.saturating_duration_since(self.started).as_micros() as u64
+    }
+
     /// 53 random bits.
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..) >> 11
@@ -172,17 +177,22 @@ impl Drop for Open {
     }
 }
 
-/// Runs a worker on this thread until shutdown is over.
+/// Runs a worker on this thread until shutdown is over. Calls `ready` when the
+/// system has given what it needs.
 ///
 /// # Errors
 ///
 /// When the system refuses what a runtime needs (epoll, descriptors).
-pub fn run(seat: Seat) -> std::io::Result<()> {
+pub fn run(seat: Seat, ready: impl FnOnce()) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    ready();
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, serve(seat));
+    drop(tasks);
+    // A name that is still being looked up holds nobody up.
+    runtime.shutdown_background();
     Ok(())
 }
 
@@ -222,8 +232,8 @@ async fn serve(seat: Seat) {
     acceptors.follow(&worker);
     let grace = loop {
         tokio::select! {
-            changed = generations.changed() => {
-                if changed.is_err() { break Duration::ZERO }
+            // Should the publisher be gone, what is in force stays in force.
+            Ok(()) = generations.changed() => {
                 worker.adopt(Arc::clone(&generations.borrow_and_update()));
                 acceptors.follow(&worker);
             }
@@ -233,6 +243,7 @@ async fn serve(seat: Seat) {
             }
         }
     };
+    worker.spread.leave(index);
     acceptors.stop().await;
     let late = async {
         while let Some(handed) = handed.recv().await {

@@ -91,6 +91,11 @@ impl Plugin {
         matches!(self.exports.decider, Decider::Planner(_))
     }
 
+    /// It has a `configure`.
+    pub fn takes_configuration(&self) -> bool {
+        self.exports.configure.is_some()
+    }
+
     /// It wants to hear outcomes.
     pub fn wants_feedback(&self) -> bool {
         self.exports.observe.is_some()
@@ -169,7 +174,11 @@ fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
         bail!("not WebAssembly: it does not begin with \\0asm");
     }
     if bytes.starts_with(MODULE) {
-        return componentize(bytes).map(Cow::Owned);
+        // The decoder trusts the lengths that a module states of itself: a
+        // truncated one can make it panic, which must stay this file's problem.
+        return std::panic::catch_unwind(|| componentize(bytes))
+            .unwrap_or_else(|_| Err(anyhow!("not a valid core module: truncated or damaged")))
+            .map(Cow::Owned);
     }
     Ok(Cow::Borrowed(bytes))
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use http::StatusCode;
 
+use super::body::Upload;
 use crate::pool::{InFlight, Sample};
 use crate::strategy::{Failure, Outcome};
 use crate::worker::{LocalPool, Picked, Worker};
@@ -17,6 +18,8 @@ pub struct Attempt {
     picked: Picked,
     number: u32,
     started_us: u64,
+    /// What the client still sends, it spends its own time on.
+    upload: Upload,
     latency_us: Option<u64>,
     status: Option<StatusCode>,
     end: End,
@@ -48,6 +51,7 @@ impl Attempt {
             picked,
             number,
             started_us: picked.at_us,
+            upload: Upload::default(),
             latency_us: None,
             status: None,
             end: End::Open,
@@ -59,10 +63,15 @@ impl Attempt {
         &self.picked
     }
 
+    /// The request is being sent, with a body that is this far.
+    pub fn sends(&mut self, upload: Upload) {
+        self.upload = upload;
+    }
+
     /// The response head is there. From here on the latency counts.
     pub fn answered(&mut self, status: StatusCode) {
         let now_us = self.worker.now_us();
-        let latency_us = now_us.saturating_sub(self.started_us);
+        let latency_us = self.waited_us(now_us);
         self.status = Some(status);
         self.latency_us = Some(latency_us);
         let failed = status.is_server_error();
@@ -91,10 +100,16 @@ impl Attempt {
         self.latency_us
     }
 
+    /// How long the backend has had to answer: not while the client was sending.
+    fn waited_us(&self, now_us: u64) -> u64 {
+        let sent_at = self.upload.completed_at().map(|at| self.worker.us_at(at));
+        now_us.saturating_sub(sent_at.unwrap_or(self.started_us))
+    }
+
     /// The backend's share in the averages, where the response head has not
     /// said it already.
     fn sample(&self, now_us: u64) -> Option<Sample> {
-        let elapsed = Some(now_us.saturating_sub(self.started_us));
+        let elapsed = Some(self.waited_us(now_us));
         match (self.end, self.latency_us) {
             // A refusal comes fast: its time would make a dead backend look quick.
             (End::Failed(Failure::Connect), _) => Some(Sample {
@@ -110,7 +125,7 @@ impl Attempt {
                 failed: true,
             }),
             // The client did not wait: it took at least this long.
-            (End::Open, None) => Some(Sample {
+            (End::Open, None) if self.upload.is_complete() => Some(Sample {
                 latency_us: elapsed,
                 failed: false,
             }),
@@ -119,9 +134,7 @@ impl Attempt {
     }
 
     fn outcome(&self, now_us: u64) -> Outcome {
-        let latency_us = self
-            .latency_us
-            .unwrap_or(now_us.saturating_sub(self.started_us));
+        let latency_us = self.latency_us.unwrap_or(self.waited_us(now_us));
         Outcome {
             tag: self.picked.tag,
             id: self.picked.id,

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -30,30 +30,38 @@ pub struct RequestBody {
 pub struct Upload(Option<Rc<Cell<Progress>>>);
 
 /// Whose move it is.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Default)]
 enum Progress {
     /// The backend has not asked for (more of) the body.
     #[default]
     Backend,
     /// It did, and the client has not sent it.
     Client,
-    /// All of it was passed on.
-    Complete,
+    /// All of it was passed on, at this time.
+    Complete(Instant),
 }
 
 impl Upload {
     /// Nothing of the request is left to be sent.
     pub fn is_complete(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|progress| progress.get() == Progress::Complete)
+        !matches!(self.progress(), Some(Progress::Backend | Progress::Client))
     }
 
     /// The client owes some of its body.
     pub fn waits_for_client(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|progress| progress.get() == Progress::Client)
+        matches!(self.progress(), Some(Progress::Client))
+    }
+
+    /// When the last of a body was passed on: from then on the backend thinks.
+    pub fn completed_at(&self) -> Option<Instant> {
+        match self.progress() {
+            Some(Progress::Complete(at)) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        self.0.as_ref().map(|progress| progress.get())
     }
 
     fn set(&self, progress: Progress) {
@@ -109,8 +117,8 @@ impl RequestBody {
     /// Time starts anew for whoever has the next move.
     fn moved(&self, progress: Progress) {
         self.upload.set(progress);
-        self.watch.extend(match progress {
-            Progress::Complete => self.response_timeout,
+        self.watch.upload_moved(match progress {
+            Progress::Complete(_) => self.response_timeout,
             Progress::Backend | Progress::Client => self.watch.idle_timeout(),
         });
     }
@@ -135,10 +143,9 @@ impl Body for RequestBody {
         };
         let ended = frame.is_none() || incoming.is_end_stream();
         if !matches!(frame, Some(Err(_))) {
-            self.moved(if ended {
-                Progress::Complete
-            } else {
-                Progress::Backend
+            self.moved(match ended {
+                true => Progress::Complete(Instant::now()),
+                false => Progress::Backend,
             });
         }
         Poll::Ready(frame)

@@ -51,7 +51,9 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
         }
         response
     });
-    if client.worker.is_draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if (client.worker.is_draining() || client.watch.ends_with_response())
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
     response
@@ -72,13 +74,14 @@ async fn forward(
     let key = key::of(&pool.settings().hash_key, &outgoing.head).unwrap_or_else(|| worker.random());
     let mut tried = Vec::new();
     let mut last = None;
-    while tried.len() < pool.settings().tries.get() {
+    while tried.len() < pool.settings().tries.get() && outgoing.can_be_sent() {
         let picked = match pool.pick(worker, &mut outgoing.head, key, &tried) {
             Choice::Backend(picked) => picked,
             Choice::Reject(status) => return Err(Refusal::new(status)),
             Choice::Nobody => return Err(nobody_left(last)),
         };
-        let Some(request) = outgoing.take(pool.host_header(picked.member)) else {
+        let Some(request) = outgoing.take(pool.host_header(picked.member, outgoing.has_host()))
+        else {
             break;
         };
         let mut attempt = Attempt::begin(worker, pool, picked, tried.len() as u32);
@@ -121,6 +124,7 @@ async fn send(
             .body_mut()
             .answered_within(pool.limits.response_timeout);
         let upload = request.body().upload();
+        attempt.sends(upload.clone());
         let SendError { mut cause, unsent } = match pool
             .upstream(member)
             .send(request, &pool.limits, &client.watch, reuse)
@@ -143,7 +147,7 @@ async fn send(
         }
         if cause.retry() == Retry::FreshConnection
             && reuse == Reuse::Allowed
-            && let Some(again) = outgoing.take(pool.host_header(member))
+            && let Some(again) = outgoing.take(pool.host_header(member, outgoing.has_host()))
         {
             reuse = Reuse::Forbidden;
             request = again;

@@ -24,7 +24,11 @@ pub struct Outgoing {
     replayable: bool,
     /// What the client asks to switch to.
     pub upgrade: Option<Upgrade>,
+    /// The `Host` that was asked for; `None` from HTTP/1.0 clients only.
+    host: Option<HeaderValue>,
 }
+
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
 /// A wish to leave HTTP, and the way to grant it.
 pub struct Upgrade {
@@ -57,20 +61,35 @@ impl Outgoing {
         let host = map.get(HOST).cloned();
         client.forwarding.apply(&mut map, host.as_ref());
         headers::add_via(&mut map);
-        let head = Inbound {
+        let mut head = Inbound {
             method: parts.method,
             uri: target.path,
             headers: map,
             client: Some(client.address.ip()),
         };
         let body = RequestBody::new(body, client);
+        if !body.is_empty() && !head.headers.contains_key(CONTENT_LENGTH) {
+            // Said outright: hyper sends a GET of unknown length without its body.
+            head.headers.insert(TRANSFER_ENCODING, CHUNKED);
+        }
         let replayable = body.is_empty() && head.method.is_idempotent() && upgrade.is_none();
         Ok(Outgoing {
             head,
             body: Some(body),
             replayable,
             upgrade,
+            host,
         })
+    }
+
+    /// [`Outgoing::take`] would give a request.
+    pub fn can_be_sent(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// The client named a host.
+    pub fn has_host(&self) -> bool {
+        self.host.is_some()
     }
 
     /// The request to send, with `host` in place of the client's `Host` where
@@ -99,6 +118,11 @@ impl Outgoing {
             let (parts, body) = request.into_parts();
             self.head.headers = parts.headers;
             self.body = Some(body);
+            // Without the one that a backend was to see.
+            match &self.host {
+                Some(host) => self.head.headers.insert(HOST, host.clone()),
+                None => self.head.headers.remove(HOST),
+            };
         }
     }
 

@@ -96,6 +96,11 @@ impl Strategy {
                 Some(Arc::new(plugin))
             }
         };
+        ensure!(
+            settings.config.is_empty() || plugin.as_deref().is_none_or(Plugin::takes_configuration),
+            "pool {pool}: plugin {}: it takes no configuration, but `config` is set",
+            source.name
+        );
         Ok(Arc::new(Self {
             pool: pool.into(),
             version: source.digest.as_ref().map_or_else(native, short),

@@ -224,11 +224,12 @@ impl LocalPool {
         self.upstreams[member].keep(connection, self.limits.keep_alive_connections);
     }
 
-    /// The `Host` for `member`, where it is not the client's own.
-    pub fn host_header(&self, member: usize) -> Option<HeaderValue> {
+    /// The `Host` for `member`, where it is not the client's own. A request
+    /// that has none gets the backend's address: HTTP/1.1 asks for one.
+    pub fn host_header(&self, member: usize, has_host: bool) -> Option<HeaderValue> {
         match &self.settings().host_header {
-            HostHeader::Keep => None,
-            HostHeader::Backend => {
+            HostHeader::Keep if has_host => None,
+            HostHeader::Keep | HostHeader::Backend => {
                 HeaderValue::from_str(&self.pool().members.list[member].address).ok()
             }
             HostHeader::Fixed(value) => Some(value.clone()),
