@@ -11,6 +11,7 @@ mod forwarding;
 mod lifecycle;
 mod log;
 mod plugins;
+mod regressions;
 mod retry;
 mod routes;
 mod smuggling;
