@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anubis_tests::{Answer, Backend, Client, Config, Folder, Proxy, client};
+use anubis_tests::proxy::Folder;
+use anubis_tests::{Answer, Backend, Client, Config, Proxy, client};
 
 const ROUND_ROBIN: &[u8] = include_bytes!("../../plugins/components/round-robin.wasm");
 
