@@ -53,6 +53,7 @@ Exit codes:
   2  the configuration or the command line is wrong
   3  a plugin was refused
   4  the address of a listener could not be bound
+  130  a second signal ended it at once
 
 Signals:
   SIGTERM, SIGINT (Ctrl-C)  accept no more, finish what is in flight, end
