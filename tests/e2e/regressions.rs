@@ -28,6 +28,11 @@ async fn a_module_that_is_cut_off_is_refused_and_nothing_else() {
         .run()
         .await;
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("cut off") && !ended.stderr.contains("panicked"),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// hyper sends a GET of unknown length without its body.

@@ -188,7 +188,26 @@ fn looks_like_text(bytes: &[u8]) -> bool {
     start.starts_with(b"(") || start.starts_with(b";;")
 }
 
+/// Every section of a core module ends within the file (WebAssembly core
+/// specification, section 5.5.2: an id and a LEB128 size before each).
+fn is_whole(module: &[u8]) -> bool {
+    let mut rest = module.get(8..).unwrap_or_default();
+    while let Some((_, after_id)) = rest.split_first() {
+        let Some(end) = after_id.iter().take(5).position(|byte| byte & 0x80 == 0) else {
+            return false;
+        };
+        let digits = after_id[..=end].iter().rev();
+        let size = digits.fold(0u64, |size, byte| size << 7 | u64::from(byte & 0x7f)) as usize;
+        match after_id.get(end + 1 + size..) {
+            Some(next) => rest = next,
+            None => return false,
+        }
+    }
+    true
+}
+
 fn componentize(module: &[u8]) -> Result<Vec<u8>> {
+    ensure!(is_whole(module), "not a valid core module: it is cut off");
     let (typed, _) = wit_component::metadata::decode(module).context("not a valid core module")?;
     ensure!(
         typed.is_some(),
