@@ -72,7 +72,9 @@ fn measure(engine: &Engine, name: &str, source: StrategySource) -> anyhow::Resul
         config: String::new(),
         deadline: Duration::from_millis(100),
         memory: 64 << 20,
+        budget: Duration::from_secs(1),
         on_fault: OnFault::Fallback,
+        probation: Duration::ZERO,
         plan_interval: Duration::from_secs(1),
     };
     let strategy = Strategy::prepare(engine, "bench", &settings)?;

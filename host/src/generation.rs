@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::ListenerSettings;
+use crate::history::History;
 use crate::listener::Bound;
 use crate::pool::Pool;
 use crate::route::Routes;
@@ -36,6 +37,8 @@ pub struct Listening {
 pub struct Served {
     pub pool: Arc<Pool>,
     pub strategy: Arc<Strategy>,
+    /// What was in force before, and since when this is.
+    pub history: History,
 }
 
 impl Generation {

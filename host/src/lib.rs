@@ -4,7 +4,9 @@
 pub mod cli;
 pub mod config;
 mod connection;
+mod control;
 mod generation;
+mod history;
 mod listener;
 pub mod plugin;
 pub mod pool;

@@ -2,18 +2,20 @@
 //! one in force and saying why.
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
 use tokio::sync::watch;
 
 use crate::config::{ListenerSettings, PoolSettings, Settings};
 use crate::generation::{Generation, Listening, Served};
+use crate::history::{History, Origin, Version};
 use crate::listener::Bound;
 use crate::plugin::Engine;
-use crate::pool::Pool;
+use crate::pool::{Pool, Row, Snapshot};
 use crate::route::Routes;
 use crate::server::StartError;
-use crate::strategy::{self, Strategy};
+use crate::strategy::{self, Rehearsal, Strategy};
 use crate::telemetry;
 
 /// The one writer of generations.
@@ -21,13 +23,15 @@ pub struct Publisher {
     engine: Engine,
     workers: usize,
     settings: Settings,
+    /// When the process started.
+    started: Instant,
     publish: watch::Sender<Arc<Generation>>,
     /// Replaced generations that a worker may still hold; dropped here, not there.
     replaced: Vec<Arc<Generation>>,
 }
 
 /// What a reload did.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reloaded {
     /// Same settings, same plugins: nothing happened.
     Unchanged,
@@ -41,14 +45,20 @@ impl Publisher {
     /// # Errors
     ///
     /// When an address cannot be bound or a plugin is refused.
-    pub fn start(engine: Engine, settings: Settings) -> Result<Publisher, StartError> {
+    pub fn start(
+        engine: Engine,
+        settings: Settings,
+        started: Instant,
+    ) -> Result<Publisher, StartError> {
         let workers = settings.workers.get();
-        let first = build(&engine, &settings, workers, None)?;
+        let builder = Builder::new(&engine, started, None);
+        let first = builder.generation(&settings, workers)?;
         let publish = watch::Sender::new(Arc::new(first));
         Ok(Publisher {
             engine,
             workers,
             settings,
+            started,
             publish,
             replaced: Vec::new(),
         })
@@ -64,14 +74,33 @@ impl Publisher {
         Arc::clone(&self.publish.borrow())
     }
 
-    /// Makes `settings` the ones in force.
+    /// When the process started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Microseconds since the process started.
+    pub fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    /// Makes `settings` the ones in force. `change` says how a pool comes to
+    /// another strategy, where not by the configuration.
     ///
     /// # Errors
     ///
     /// As [`Publisher::start`]; then nothing has changed.
-    pub fn reload(&mut self, settings: Settings) -> Result<Reloaded, StartError> {
+    pub fn reload(
+        &mut self,
+        settings: Settings,
+        change: Option<(&str, Origin)>,
+    ) -> Result<Reloaded, StartError> {
         let current = self.current();
-        let next = build(&self.engine, &settings, self.workers, Some(&current))?;
+        let builder = Builder {
+            change,
+            ..Builder::new(&self.engine, self.started, Some(&current))
+        };
+        let next = builder.generation(&settings, self.workers)?;
         let same_strategies = next
             .pools
             .iter()
@@ -109,77 +138,129 @@ impl Publisher {
     }
 }
 
-/// Everything that `settings` say, with what `previous` has in common with
-/// them taken over.
-fn build(
-    engine: &Engine,
-    settings: &Settings,
-    workers: usize,
-    previous: Option<&Generation>,
-) -> Result<Generation, StartError> {
-    let pools = serve_all(engine, settings, previous)?;
-    let listeners = settings
-        .listeners
-        .iter()
-        .map(|listener| listen(listener, workers, previous))
-        .collect::<anyhow::Result<Vec<Listening>>>()
-        .map_err(StartError::Bind)?;
-    Ok(Generation {
-        number: previous.map_or(1, |old| old.number + 1),
-        shutdown_grace: settings.shutdown_grace,
-        listeners,
-        routes: Routes::new(&settings.routes),
-        pools,
-    })
-}
-
-/// Every pool with its strategy, compiled and rehearsed.
+/// Sees whether every plugin of `settings` would be taken.
 ///
 /// # Errors
 ///
 /// The first plugin that is refused.
-pub fn serve_all(
-    engine: &Engine,
-    settings: &Settings,
-    previous: Option<&Generation>,
-) -> Result<Vec<Served>, StartError> {
-    settings
-        .pools
-        .iter()
-        .map(|pool| serve(engine, pool, previous.and_then(|old| old.pool(&pool.name))))
-        .collect::<anyhow::Result<_>>()
-        .map_err(StartError::Plugin)
+pub fn check(engine: &Engine, settings: &Settings) -> Result<(), StartError> {
+    Builder::new(engine, Instant::now(), None)
+        .pools(settings)
+        .map(drop)
 }
 
-fn serve(
-    engine: &Engine,
-    settings: &PoolSettings,
-    previous: Option<&Served>,
-) -> anyhow::Result<Served> {
-    let pool = Arc::new(Pool::new(
-        settings.clone(),
-        previous.map(|served| &*served.pool),
-    ));
-    let strategy = strategy(engine, &pool, previous.map(|served| &served.strategy))?;
-    Ok(Served { pool, strategy })
+/// Builds a generation; what it has in common with `previous` is taken over.
+struct Builder<'a> {
+    engine: &'a Engine,
+    started: Instant,
+    previous: Option<&'a Generation>,
+    /// How a pool comes to another strategy, where not by the configuration.
+    change: Option<(&'a str, Origin)>,
 }
 
-/// The strategy in force if it is still the one that the pool asks for,
-/// otherwise a new one that has passed its rehearsal on this pool.
-fn strategy(
-    engine: &Engine,
-    pool: &Pool,
-    previous: Option<&Arc<Strategy>>,
-) -> anyhow::Result<Arc<Strategy>> {
-    let settings = &pool.settings.strategy;
-    let source =
-        strategy::Source::read(settings).with_context(|| format!("pool {}", pool.settings.name))?;
-    if let Some(current) = previous.filter(|current| current.same_as(&source, settings)) {
-        return Ok(Arc::clone(current));
+impl<'a> Builder<'a> {
+    fn new(engine: &'a Engine, started: Instant, previous: Option<&'a Generation>) -> Self {
+        Self {
+            engine,
+            started,
+            previous,
+            change: None,
+        }
     }
-    let strategy = Strategy::compile(engine, &pool.settings.name, source, settings)?;
-    strategy.rehearse(&pool.members.rows(), pool.members.clone())?;
-    Ok(strategy)
+
+    fn generation(&self, settings: &Settings, workers: usize) -> Result<Generation, StartError> {
+        let pools = self.pools(settings)?;
+        let listeners = settings
+            .listeners
+            .iter()
+            .map(|listener| listen(listener, workers, self.previous))
+            .collect::<anyhow::Result<Vec<Listening>>>()
+            .map_err(StartError::Bind)?;
+        Ok(Generation {
+            number: self.previous.map_or(1, |old| old.number + 1),
+            shutdown_grace: settings.shutdown_grace,
+            listeners,
+            routes: Routes::new(&settings.routes),
+            pools,
+        })
+    }
+
+    /// Every pool with its strategy, compiled and rehearsed.
+    fn pools(&self, settings: &Settings) -> Result<Vec<Served>, StartError> {
+        settings
+            .pools
+            .iter()
+            .map(|pool| self.serve(pool))
+            .collect::<anyhow::Result<_>>()
+            .map_err(StartError::Plugin)
+    }
+
+    fn serve(&self, settings: &PoolSettings) -> anyhow::Result<Served> {
+        let previous = self.previous.and_then(|old| old.pool(&settings.name));
+        let pool = Arc::new(Pool::new(
+            settings.clone(),
+            previous.map(|served| &*served.pool),
+        ));
+        let history = self.strategy(&pool, previous)?;
+        Ok(Served {
+            pool,
+            strategy: Arc::clone(&history.current().strategy),
+            history,
+        })
+    }
+
+    /// The strategy in force if it is still the one that the pool asks for,
+    /// otherwise a new one that has passed its rehearsal on this pool.
+    fn strategy(&self, pool: &Pool, previous: Option<&Served>) -> anyhow::Result<History> {
+        let name = &pool.settings.name;
+        let settings = &pool.settings.strategy;
+        let binary = strategy::read(settings).with_context(|| format!("pool {name}"))?;
+        let history = previous.map(|served| &served.history);
+        if let Some(history) = history {
+            let current = &history.current().strategy;
+            if current.same_as(binary.as_ref(), settings) {
+                return Ok(history.clone());
+            }
+        }
+        let digest = binary.as_ref().map(|binary| binary.digest());
+        let before = history.and_then(|history| history.of_version(digest));
+        let strategy = Strategy::compile(self.engine, name, binary, settings, before)?;
+        let origin = match self.change {
+            Some((changed, origin)) if changed == name => origin,
+            _ => Origin::Configured,
+        };
+        let rehearsal = match origin {
+            Origin::Configured | Origin::Swapped => Some(self.rehearse(&strategy, pool, history)?),
+            // It has served already, and is wanted back without further ado.
+            Origin::RolledBack | Origin::Returned => None,
+        };
+        let version = Version {
+            number: history.map_or(1, |history| history.current().number + 1),
+            strategy,
+            since: SystemTime::now(),
+            since_us: self.started.elapsed().as_micros() as u64,
+            origin,
+            rehearsal,
+        };
+        Ok(History::new(version, history))
+    }
+
+    fn rehearse(
+        &self,
+        strategy: &Strategy,
+        pool: &Pool,
+        history: Option<&History>,
+    ) -> anyhow::Result<Rehearsal> {
+        let before = history.map(|history| &*history.current().strategy);
+        strategy.rehearse(&self.live_rows(pool), pool.members.clone(), before)
+    }
+
+    /// The pool as it is loaded now.
+    fn live_rows(&self, pool: &Pool) -> Vec<Row> {
+        let mut snapshot = Snapshot::new(Arc::clone(&pool.members));
+        snapshot.refresh(self.started.elapsed().as_micros() as u64, &[]);
+        snapshot.all().to_vec()
+    }
 }
 
 fn listen(
@@ -234,12 +315,17 @@ fn report(current: &Generation, next: &Generation) {
 
 /// Says what decides for a pool from now on, and what it may do.
 pub fn announce_strategy(served: &Served) {
-    let Served { pool, strategy } = served;
+    let Served {
+        pool,
+        strategy,
+        history,
+    } = served;
     tracing::info!(
         pool = pool.settings.name,
         strategy = strategy.name(),
         version = strategy.version(),
         imports = strategy.imports().join(" "),
+        origin = history.current().origin.as_str(),
         "strategy in force"
     );
 }

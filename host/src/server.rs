@@ -1,10 +1,6 @@
 //! The process: start in order, follow signals and files, end in order.
 
-mod watcher;
-
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,25 +10,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Settings};
+pub use crate::control::Source;
+use crate::control::{Control, Controller};
 use crate::generation::Generation;
 use crate::listener::Spread;
 use crate::plugin::Engine;
-use crate::reload::{self, Publisher, Reloaded};
+use crate::reload::{self, Publisher};
 use crate::telemetry::access::AccessLog;
 use crate::worker::{self, Seat};
 
 /// Exit code after a second SIGTERM or SIGINT: 128 and the number of SIGINT,
 /// as shells have it.
 const ENDED_AT_ONCE: i32 = 130;
-
-/// Where settings come from when they are read again.
-#[derive(Debug, Clone)]
-pub enum Source {
-    /// A configuration file, which is watched.
-    File(PathBuf),
-    /// The command line; only the plugins are watched.
-    CommandLine,
-}
 
 /// Why the process cannot start, by what its user has to mend.
 #[derive(Debug, thiserror::Error)]
@@ -85,14 +74,14 @@ pub fn check(settings: &Settings) -> Result<(), StartError> {
     let engine = Engine::new()
         .context("plugin engine")
         .map_err(StartError::Other)?;
-    reload::serve_all(&engine, settings, None).map(drop)
+    reload::check(&engine, settings)
 }
 
 /// A running proxy.
 pub struct Server {
     generations: watch::Receiver<Arc<Generation>>,
     shutdown: watch::Sender<Option<Duration>>,
-    wishes: mpsc::Sender<watcher::Wish>,
+    control: Control,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -108,22 +97,22 @@ impl Server {
         let engine = Engine::new()
             .context("plugin engine")
             .map_err(StartError::Other)?;
-        let publisher = Publisher::start(engine, settings.clone())?;
+        let start = |settings| Publisher::start(engine.clone(), settings, started);
+        let controller = Controller::new(settings.clone(), source, None, start)?;
+        let publisher = controller.publisher();
         let shutdown = watch::Sender::new(None);
-        let workers = start_workers(&settings, &publisher, &shutdown, started)
+        let workers = start_workers(&settings, publisher, &shutdown, started)
             .context("workers")
             .map_err(StartError::Other)?;
         let first = publisher.current();
         let generations = publisher.subscribe();
-        let wishes = Reloader { publisher, source }
-            .start(&settings)
-            .map_err(StartError::Other)?;
+        let control = controller.run().map_err(StartError::Other)?;
         first.pools.iter().for_each(reload::announce_strategy);
         first.listeners.iter().for_each(reload::announce_listener);
         Ok(Server {
             generations,
             shutdown,
-            wishes,
+            control,
             workers,
         })
     }
@@ -140,8 +129,7 @@ impl Server {
 
     /// Reads the settings again, as SIGHUP does.
     pub fn reload(&self) {
-        // Without the thread that reloads, nothing can be reloaded.
-        let _ = self.wishes.send(watcher::Wish::Reload);
+        self.control.wish_for_reload();
     }
 
     /// Stops accepting, lets requests in flight end within the grace time, and
@@ -227,81 +215,4 @@ fn start_workers(
         report?;
     }
     Ok(workers)
-}
-
-/// The thread that reads settings again when a file changes or SIGHUP comes.
-struct Reloader {
-    publisher: Publisher,
-    source: Source,
-}
-
-impl Reloader {
-    fn start(mut self, settings: &Settings) -> anyhow::Result<mpsc::Sender<watcher::Wish>> {
-        let (sender, wishes) = mpsc::channel();
-        let mut watcher = watcher::Watcher::new(sender.clone())?;
-        watcher.follow(&self.watched(settings));
-        // For what changed between the first reading and the watch.
-        sender.send(watcher::Wish::Changed)?;
-        let mut settings = settings.clone();
-        std::thread::Builder::new()
-            .name("reload".to_owned())
-            .spawn(move || {
-                while let Some(wish) = watcher::next(&wishes, || self.publisher.clean_up()) {
-                    let reloaded = catch_unwind(AssertUnwindSafe(|| self.reload(&settings, wish)));
-                    let Ok(reloaded) = reloaded else {
-                        tracing::error!(
-                            "reload failed unexpectedly, the previous configuration stays in force"
-                        );
-                        continue;
-                    };
-                    if let Some(changed) = reloaded {
-                        settings = changed;
-                        watcher.follow(&self.watched(&settings));
-                    }
-                }
-            })?;
-        Ok(sender)
-    }
-
-    /// The settings that are in force now, if that changed.
-    fn reload(&mut self, current: &Settings, wish: watcher::Wish) -> Option<Settings> {
-        let settings = match self.read(current) {
-            Ok(settings) => settings,
-            Err(error) => return refused(&error),
-        };
-        match self.publisher.reload(settings.clone()) {
-            Ok(Reloaded::Published(generation)) => {
-                tracing::info!(generation, "reloaded");
-                settings.tell_warnings();
-                Some(settings)
-            }
-            Ok(Reloaded::Unchanged) => {
-                if wish == watcher::Wish::Reload {
-                    tracing::info!("nothing to reload");
-                }
-                None
-            }
-            Err(error) => refused(&error),
-        }
-    }
-
-    fn read(&self, current: &Settings) -> Result<Settings, StartError> {
-        match &self.source {
-            Source::File(path) => config::load(path).map_err(StartError::Configuration),
-            Source::CommandLine => Ok(current.clone()),
-        }
-    }
-
-    fn watched(&self, settings: &Settings) -> Vec<PathBuf> {
-        let plugins = settings.plugin_files().into_iter().map(PathBuf::from);
-        match &self.source {
-            Source::File(path) => plugins.chain([path.clone()]).collect(),
-            Source::CommandLine => plugins.collect(),
-        }
-    }
-}
-
-fn refused<T>(error: &StartError) -> Option<T> {
-    tracing::error!(%error, "reload refused, the previous configuration stays in force");
-    None
 }

@@ -113,8 +113,9 @@ impl Worker {
     /// Switches to `generation`; requests that began before stay with theirs.
     fn adopt(&self, generation: Arc<Generation>) {
         let previous = self.generation();
-        let adopted = Adopted::new(generation, Some(&previous), &self.upstreams);
-        adopted.keep_house(self.now_us());
+        let now_us = self.now_us();
+        let adopted = Adopted::new(generation, Some(&previous), &self.upstreams, now_us);
+        adopted.keep_house(now_us);
         *self.adopted.borrow_mut() = Rc::new(adopted);
         drop(previous);
         self.upstreams.forget_unused();
@@ -211,6 +212,7 @@ async fn serve(seat: Seat) {
         Arc::clone(&generations.borrow_and_update()),
         None,
         &upstreams,
+        started.elapsed().as_micros() as u64,
     );
     let worker = Rc::new(Worker {
         index,

@@ -9,8 +9,9 @@ use http::uri::Authority;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    AccessLog, BackendSettings, HashKey, HostHeader, HostPattern, ListenerSettings, LogFormat,
-    LogSettings, OnFault, PoolSettings, RouteSettings, Settings, StrategySettings, StrategySource,
+    AccessLog, BackendSettings, BackendState, HashKey, HostHeader, HostPattern, ListenerSettings,
+    LogFormat, LogSettings, OnFault, PoolSettings, RouteSettings, Settings, StrategySettings,
+    StrategySource,
 };
 
 /// The strategy of a pool that names none.
@@ -91,9 +92,21 @@ impl PoolSettings {
     /// strategy needs: see [`HashKey::default_for`].
     #[must_use]
     pub fn with_strategy(mut self, source: StrategySource) -> Self {
-        self.hash_key = HashKey::default_for(&source);
-        self.strategy.source = source;
+        self.replace_strategy(source, String::new());
         self
+    }
+
+    /// Another strategy under the same limits. What was left to its default
+    /// becomes the new one's default: the affinity key and the deadline.
+    pub fn replace_strategy(&mut self, source: StrategySource, config: String) {
+        if self.hash_key == HashKey::default_for(&self.strategy.source) {
+            self.hash_key = HashKey::default_for(&source);
+        }
+        if self.strategy.deadline == deadline_for(&self.strategy.source) {
+            self.strategy.deadline = deadline_for(&source);
+        }
+        self.strategy.source = source;
+        self.strategy.config = config;
     }
 }
 
@@ -108,6 +121,7 @@ impl BackendSettings {
             priority: 0,
             zone: None,
             labels: BTreeMap::new(),
+            state: BackendState::Active,
         }
     }
 }
@@ -120,6 +134,8 @@ impl StrategySettings {
             source,
             config: String::new(),
             memory: 64 << 20,
+            budget: Duration::from_millis(250),
+            probation: Duration::from_secs(60),
             on_fault: OnFault::Fallback,
             plan_interval: Duration::from_secs(1),
         }

@@ -119,8 +119,10 @@ pub struct Pool {
     pub strategy: Option<Spanned<Text<StrategySource>>>,
     pub config: Option<Spanned<toml::Value>>,
     pub deadline: Option<Text<Time<1>>>,
+    pub budget: Option<Text<Time<1>>>,
     pub memory: Option<Text<Size>>,
     pub on_fault: Option<OnFault>,
+    pub probation: Option<Text<Time<0>>>,
     pub plan_interval: Option<Text<Time<10>>>,
     pub hash_key: Option<Text<HashKey>>,
     pub host_header: Option<Text<HostHeader>>,
@@ -139,6 +141,7 @@ pub struct Pool {
 #[serde(rename_all = "kebab-case")]
 pub enum OnFault {
     Fallback,
+    LastGood,
     Reject,
 }
 
@@ -158,4 +161,14 @@ pub struct Backend {
     pub priority: Option<Whole<0, 4_294_967_295>>,
     pub zone: Option<String>,
     pub labels: BTreeMap<String, String>,
+    pub state: Option<BackendState>,
+}
+
+/// `pools.NAME.backends.state`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendState {
+    Active,
+    Drain,
+    Maintenance,
 }

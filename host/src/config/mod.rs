@@ -31,6 +31,8 @@ use ipnet::IpNet;
 
 pub use mistakes::{Mistake, Mistakes};
 
+use crate::plugin::Binary;
+
 /// Reads the file at `path`. Relative paths in it are relative to its folder.
 ///
 /// # Errors
@@ -231,6 +233,37 @@ pub struct BackendSettings {
     pub zone: Option<String>,
     /// Free text for strategies (`members.label`).
     pub labels: BTreeMap<String, String>,
+    /// Whether it takes new requests. Default active.
+    pub state: BackendState,
+}
+
+/// What an operator wants of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendState {
+    /// It takes requests.
+    Active,
+    /// It takes no new requests; what it has it finishes.
+    Drain,
+    /// The same, and idle connections to it are closed.
+    Maintenance,
+}
+
+impl BackendState {
+    const ALL: [Self; 3] = [Self::Active, Self::Drain, Self::Maintenance];
+
+    /// As it is written in a configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+        }
+    }
+
+    /// The state of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
 }
 
 /// A pool's `strategy` and what limits it.
@@ -242,10 +275,16 @@ pub struct StrategySettings {
     pub config: String,
     /// CPU time one call may take. Default 10 ms, at least 1 ms.
     pub deadline: Duration,
+    /// CPU time that all calls together may take, in a second and on a worker.
+    /// Default 250 ms, at least 1 ms; a second or more is no limit.
+    pub budget: Duration,
     /// Most linear memory of one instance, in bytes. Default 64 MiB.
     pub memory: usize,
     /// What a request gets when the plugin faults. Default: the fallback.
     pub on_fault: OnFault,
+    /// How long after a swap a quarantine brings the strategy before it back.
+    /// Default 60 s; zero = never.
+    pub probation: Duration,
     /// How often a `planner` is asked again while nothing changes. Default 1 s.
     pub plan_interval: Duration,
 }
@@ -260,6 +299,9 @@ pub enum StrategySource {
     /// A component or core module on disk, relative to the configuration file;
     /// watched for changes.
     File(PathBuf),
+    /// Handed over while the proxy runs: by the admin API, or brought back by a
+    /// rollback. Never written in a configuration.
+    Given(Binary),
 }
 
 /// As it is written in a configuration.
@@ -269,6 +311,7 @@ impl fmt::Display for StrategySource {
             Self::Fallback => f.write_str("fallback"),
             Self::Shipped(name) => f.write_str(name),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Given(binary) => f.write_str(binary.name()),
         }
     }
 }
@@ -279,6 +322,8 @@ impl fmt::Display for StrategySource {
 pub enum OnFault {
     /// The native fallback strategy picks.
     Fallback,
+    /// The strategy that was in force before picks; without one, the fallback.
+    LastGood,
     /// 503.
     Reject,
 }

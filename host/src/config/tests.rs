@@ -90,8 +90,10 @@ fn everything_about_a_pool_is_read() {
             source: StrategySource::Shipped("least-time".into()),
             config: r#"{"default-latency":"5ms"}"#.into(),
             deadline: Duration::from_millis(11),
+            budget: Duration::from_millis(100),
             memory: 32 << 20,
             on_fault: OnFault::Reject,
+            probation: Duration::from_secs(30),
             plan_interval: Duration::from_secs(2),
         }
     );
@@ -118,6 +120,7 @@ fn everything_about_a_pool_is_read() {
             priority: 1,
             zone: Some("eu-2".into()),
             labels: BTreeMap::from([("version".into(), "canary".into())]),
+            state: BackendState::Drain,
         }
     );
 }

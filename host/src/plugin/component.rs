@@ -4,6 +4,7 @@
 //! component of the contract, and what wants to import anything else.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -13,6 +14,7 @@ use wasmtime::component::{ComponentNamedList, Linker};
 
 use crate::pool::Row;
 
+use super::binary::Binary;
 use super::bindings::{
     GuestOutcome, GuestRouting, IMPORTS, PACKAGE, PickResult, Request, interface,
 };
@@ -78,6 +80,20 @@ impl Plugin {
             imports,
             imports_inbound,
         })
+    }
+
+    /// [`Plugin::compile`], unless these bytes are compiled already: then the
+    /// same plugin again, however many pools use it.
+    ///
+    /// # Errors
+    /// As [`Plugin::compile`].
+    pub fn compile_once(engine: &Engine, binary: &Binary) -> Result<Arc<Self>> {
+        if let Some(plugin) = engine.compiled(binary.digest()) {
+            return Ok(plugin);
+        }
+        let plugin = Arc::new(Self::compile(engine, binary.bytes())?);
+        engine.remember(binary.digest(), &plugin);
+        Ok(plugin)
     }
 
     /// Interfaces of the contract that the plugin imports, `types` aside: what

@@ -143,7 +143,8 @@ fn ticks(time: Duration) -> u64 {
         .clamp(1, u64::from(MAX_TICKS))
 }
 
-fn thread_cpu_time() -> Duration {
+/// CPU time that this thread has used so far.
+pub fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),

@@ -7,6 +7,8 @@ use anyhow::{Result, anyhow};
 use wasmtime::Config;
 use wasmtime::component::Linker;
 
+use super::binary::Digest;
+use super::component::Plugin;
 use super::deadline::Ticker;
 use super::disposal::Disposal;
 use super::imports::{self, SharedSlots};
@@ -33,6 +35,8 @@ struct Parts {
     ticker: Arc<Ticker>,
     disposal: Disposal,
     compiling: Mutex<()>,
+    /// What is compiled now, by its version; an entry lives as long as something uses it.
+    compiled: Mutex<HashMap<Digest, Weak<Plugin>>>,
     /// By owner; an entry lives as long as something uses it.
     shared: Mutex<HashMap<String, Weak<SharedSlots>>>,
 }
@@ -62,6 +66,7 @@ impl Engine {
                 ticker,
                 disposal,
                 compiling: Mutex::default(),
+                compiled: Mutex::default(),
                 shared: Mutex::default(),
             }),
         })
@@ -82,6 +87,21 @@ impl Engine {
         let slots = Arc::new(SharedSlots::default());
         all.insert(owner.to_owned(), Arc::downgrade(&slots));
         slots
+    }
+
+    /// The plugin that was compiled from these bytes, while anybody has it.
+    pub(super) fn compiled(&self, digest: Digest) -> Option<Arc<Plugin>> {
+        let compiled = self.parts.compiled.lock();
+        let compiled = compiled.unwrap_or_else(PoisonError::into_inner);
+        compiled.get(&digest).and_then(Weak::upgrade)
+    }
+
+    /// Remembers a plugin for as long as anybody has it.
+    pub(super) fn remember(&self, digest: Digest, plugin: &Arc<Plugin>) {
+        let compiled = self.parts.compiled.lock();
+        let mut compiled = compiled.unwrap_or_else(PoisonError::into_inner);
+        compiled.retain(|_, plugin| plugin.strong_count() > 0);
+        compiled.insert(digest, Arc::downgrade(plugin));
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {

@@ -32,13 +32,15 @@ pub enum FaultKind {
     Lift,
     /// `configure` said no.
     Configure,
+    /// All calls together used more CPU time than the budget.
+    Budget,
     /// The host's side of the call panicked.
     Panic,
 }
 
 impl FaultKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Trap,
         Self::Deadline,
         Self::Memory,
@@ -46,6 +48,7 @@ impl FaultKind {
         Self::BadStatus,
         Self::Lift,
         Self::Configure,
+        Self::Budget,
         Self::Panic,
     ];
 
@@ -59,6 +62,7 @@ impl FaultKind {
             Self::BadStatus => "bad-status",
             Self::Lift => "lift",
             Self::Configure => "configure",
+            Self::Budget => "budget",
             Self::Panic => "panic",
         }
     }

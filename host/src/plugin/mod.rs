@@ -7,6 +7,7 @@
 //! What a plugin can reach is what `imports.rs` defines: no sockets, files,
 //! environment or wall clock.
 
+mod binary;
 mod bindings;
 mod component;
 mod deadline;
@@ -23,7 +24,9 @@ pub mod shipped;
 #[cfg(test)]
 mod tests;
 
+pub use binary::{Binary, Digest};
 pub use component::{MAX_COMPONENT_BYTES, Plugin};
+pub use deadline::thread_cpu_time;
 pub use engine::Engine;
 pub use fault::{Fault, FaultKind};
 pub use imports::SharedSlots;

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::Row;
 use super::live::{Columns, LiveCell};
-use crate::config::{BackendSettings, PoolSettings};
+use crate::config::{BackendSettings, BackendState, PoolSettings};
 use crate::strategy;
 
 /// One backend of one generation.
@@ -82,6 +82,13 @@ impl Membership {
                 }
             })
             .collect()
+    }
+
+    /// Indices of the members that take requests, in order.
+    pub fn active(&self) -> Vec<u32> {
+        let active = |(_, member): &(usize, &Member)| member.settings.state == BackendState::Active;
+        let members = self.list.iter().enumerate().filter(active);
+        members.map(|(index, _)| index as u32).collect()
     }
 
     /// The member with this id.

@@ -13,16 +13,18 @@ const DECAY_SHIFT: u32 = 14;
 /// One worker's picture of a pool, brought up to date for every pick in place.
 pub struct Snapshot {
     members: Arc<Membership>,
-    /// The members' cells side by side: a scan does not touch the members.
+    /// Which of the members each row is about: those who take requests.
+    active: Vec<u32>,
+    /// Their cells side by side: a scan does not touch the members.
     cells: Vec<LiveCell>,
-    /// All members, in order.
+    /// All active members, in order.
     rows: Vec<Row>,
     /// `Live::sampled_at` that a row's latency and failures come from.
     sampled_at: Vec<u64>,
     decay_tick: u64,
     /// The eligible and untried ones, where that is not all.
     some: Vec<Row>,
-    /// Index into `members` of each row of `some`.
+    /// Index into `rows` of each row of `some`.
     index: Vec<u32>,
     /// Nobody has a capacity, so nobody is ever full.
     uncapped: bool,
@@ -33,7 +35,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// A picture of `members`; [`Snapshot::refresh`] fills in their load.
     pub fn new(members: Arc<Membership>) -> Snapshot {
-        let rows = members.rows();
+        let active = members.active();
+        let all = members.rows();
+        let rows: Vec<Row> = active.iter().map(|&index| all[index as usize]).collect();
         Snapshot {
             sampled_at: vec![0; rows.len()],
             decay_tick: u64::MAX,
@@ -41,11 +45,11 @@ impl Snapshot {
             index: Vec::new(),
             uncapped: rows.iter().all(|row| row.capacity == 0),
             filtered: false,
-            cells: members
-                .list
+            cells: active
                 .iter()
-                .map(|member| member.cell.clone())
+                .map(|&index| members.list[index as usize].cell.clone())
                 .collect(),
+            active,
             members,
             rows,
         }
@@ -92,21 +96,27 @@ impl Snapshot {
         }
     }
 
-    /// Every member's row, eligible or not.
+    /// The row of every member that takes requests, full ones too.
     pub fn all(&self) -> &[Row] {
         &self.rows
     }
 
     /// Which member the row at `index` of [`Snapshot::rows`] is about.
     pub fn member_of(&self, index: usize) -> usize {
-        if self.filtered {
+        let row = if self.filtered {
             self.index[index] as usize
         } else {
             index
-        }
+        };
+        self.active(row)
     }
 
-    /// Every member is eligible whatever its load: those who need only a few
+    /// Which member the row at `index` of [`Snapshot::all`] is about.
+    pub fn active(&self, index: usize) -> usize {
+        self.active[index] as usize
+    }
+
+    /// Every member in [`Snapshot::all`] is eligible whatever its load: those who need only a few
     /// rows may look at them as [`Candidates`], without a refresh.
     pub fn is_uncapped(&self) -> bool {
         self.uncapped
@@ -116,7 +126,7 @@ impl Snapshot {
         self.some.clear();
         self.index.clear();
         for (index, row) in self.rows.iter().enumerate() {
-            if !row.is_full() && !tried.contains(&index) {
+            if !row.is_full() && !tried.contains(&self.active(index)) {
                 self.some.push(*row);
                 self.index.push(index as u32);
             }
@@ -124,7 +134,7 @@ impl Snapshot {
     }
 }
 
-/// All members, with their load read at the moment somebody looks. Latency and
+/// All active members, with their load read at the moment somebody looks. Latency and
 /// failures are those of the last refresh.
 impl Candidates for Snapshot {
     fn len(&self) -> usize {
@@ -194,6 +204,20 @@ mod tests {
         drop(held);
         snapshot.refresh(2, &[1]);
         assert_eq!(snapshot.rows().len(), 2);
+    }
+
+    #[test]
+    fn who_drains_is_not_offered_and_tried_means_members() {
+        let members = members(
+            r#"{ address = "127.0.0.1:1", state = "drain" }, { address = "127.0.0.1:2" }, { address = "127.0.0.1:3" }, { address = "127.0.0.1:4", state = "maintenance" }"#,
+        );
+        let mut snapshot = Snapshot::new(members);
+        snapshot.refresh(1, &[]);
+        assert_eq!(snapshot.rows().len(), 2);
+        assert_eq!((snapshot.member_of(0), snapshot.member_of(1)), (1, 2));
+        snapshot.refresh(2, &[1]);
+        assert_eq!(snapshot.rows().len(), 1);
+        assert_eq!(snapshot.member_of(0), 2);
     }
 
     #[test]

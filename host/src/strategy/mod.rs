@@ -6,13 +6,15 @@
 //!
 //! Nothing here knows WIT types or sockets, and only the log names the time.
 
+mod conduct;
 mod fallback;
+mod meter;
 mod picker;
 mod plan;
 mod prepare;
-mod recovery;
 mod rehearse;
 mod seat;
+mod shadow;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -24,11 +26,13 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use crate::pool::Row;
 
+pub use conduct::Standing;
 pub use picker::Picker;
 pub use plan::Routing;
-pub use prepare::{Source, Strategy};
-pub use rehearse::Rehearsal;
-pub use stats::Stats;
+pub use prepare::{Strategy, read};
+pub use rehearse::{HandOver, Rehearsal};
+pub use shadow::Probe;
+pub use stats::{PickTimes, Stats};
 
 /// What every pick knows about its request, by value (the contract's `request`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +79,8 @@ pub struct Decision {
     pub pick: Pick,
     /// What the plugin gave to `inbound.tag`; comes back in [`Outcome::tag`].
     pub tag: u64,
-    /// The fallback decided, because the plugin could not or would not.
+    /// Another than the plugin decided, because it could not or would not: the
+    /// fallback, or the last good strategy.
     pub fallback: bool,
 }
 

@@ -19,28 +19,46 @@ pub struct Picker {
     counters: Arc<Counters>,
     /// `None`: the native fallback decides everything.
     seat: Option<Box<Seat>>,
+    stand_in: StandIn,
+}
+
+/// Who answers for a plugin with `on-fault = "last-good"`: the strategy that
+/// was in force before it, started when it is first needed.
+struct StandIn {
+    strategy: Option<Arc<Strategy>>,
+    members: MembersHandle,
+    picker: Option<Box<Picker>>,
 }
 
 impl Picker {
     /// Starts `strategy` on this worker. The plugin's state goes over from
     /// `previous` when both keep one; if that fails, the new one starts cold.
-    /// If it cannot start at all the fallback serves until it can. `previous`
-    /// itself goes on for the requests that still have it.
+    /// If it cannot start at all others answer until it can. `previous`
+    /// itself goes on for the requests that still have it. `last_good` answers
+    /// for it where its `on-fault` says so.
     pub fn new(
         strategy: Arc<Strategy>,
+        last_good: Option<Arc<Strategy>>,
         members: MembersHandle,
         previous: Option<&mut Self>,
+        now_us: u64,
     ) -> Self {
         let counters = strategy.open_counters();
         let previous = previous.and_then(|picker| picker.seat.as_deref_mut());
-        let seat = strategy
-            .plugin()
-            .map(|plugin| Seat::take(&strategy, plugin, members, counters.clone(), previous))
-            .map(Box::new);
+        let seat = strategy.plugin().map(|plugin| {
+            let (members, counters) = (members.clone(), counters.clone());
+            Seat::take(&strategy, plugin, members, counters, previous, now_us)
+        });
+        let last_good = last_good.filter(|_| strategy.settings().on_fault == OnFault::LastGood);
         Self {
             strategy,
             counters,
-            seat,
+            seat: seat.map(Box::new),
+            stand_in: StandIn {
+                strategy: last_good,
+                members,
+                picker: None,
+            },
         }
     }
 
@@ -64,6 +82,10 @@ impl Picker {
         if seat.is_planner() {
             return self.planned(rows, request);
         }
+        if !self.strategy.conduct().is_trusted() {
+            seat.offer(rows, request, inbound);
+            return self.in_its_place(rows, request, inbound);
+        }
         match seat.pick(rows, request, inbound) {
             Answered::Pick(pick, tag) => Decision {
                 pick,
@@ -74,7 +96,7 @@ impl Picker {
                 tag,
                 ..self.by_fallback(rows, request)
             },
-            Answered::Fault => self.after_fault(rows, request),
+            Answered::Fault => self.in_its_place(rows, request, inbound),
         }
     }
 
@@ -124,6 +146,9 @@ impl Picker {
         if let Some(seat) = &mut self.seat {
             seat.flush(now_us);
         }
+        if self.strategy.conduct().is_trusted() {
+            self.stand_in.picker = None;
+        }
     }
 
     /// Asks a planner for a new plan when `generation` is not the plan's or
@@ -145,6 +170,7 @@ impl Picker {
 
     /// The pool's members have changed under the same strategy.
     pub fn set_members(&mut self, members: MembersHandle) {
+        self.stand_in.set_members(members.clone());
         if let Some(seat) = &mut self.seat {
             seat.set_members(members);
         }
@@ -159,12 +185,43 @@ impl Picker {
         decision(native(candidates, request), true)
     }
 
+    /// What `on-fault` says: the plugin has not answered this pick.
     #[cold]
-    fn after_fault(&self, rows: &[Row], request: &PickRequest) -> Decision {
+    fn in_its_place(
+        &mut self,
+        rows: &[Row],
+        request: &PickRequest,
+        inbound: &mut Inbound,
+    ) -> Decision {
         match self.strategy.settings().on_fault {
             OnFault::Fallback => self.by_fallback(rows, request),
+            OnFault::LastGood => match self.stand_in.picker(request.now_us) {
+                Some(picker) => {
+                    self.counters.fallbacks.add(1);
+                    Decision {
+                        fallback: true,
+                        ..picker.pick(rows, request, inbound)
+                    }
+                }
+                None => self.by_fallback(rows, request),
+            },
             OnFault::Reject => decision(Pick::Reject(StatusCode::SERVICE_UNAVAILABLE), false),
         }
+    }
+}
+
+impl StandIn {
+    fn picker(&mut self, now_us: u64) -> Option<&mut Picker> {
+        let strategy = self.strategy.as_ref()?;
+        let start = || Picker::new(strategy.clone(), None, self.members.clone(), None, now_us);
+        Some(self.picker.get_or_insert_with(|| Box::new(start())))
+    }
+
+    fn set_members(&mut self, members: MembersHandle) {
+        if let Some(picker) = &mut self.picker {
+            picker.set_members(members.clone());
+        }
+        self.members = members;
     }
 }
 

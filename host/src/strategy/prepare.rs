@@ -1,18 +1,19 @@
 //! From a pool's settings to a strategy that all workers share.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
 use crate::config::{StrategySettings, StrategySource};
-use crate::plugin::{self, InstanceSettings, Label, MAX_COMPONENT_BYTES, Plugin, SharedSlots};
+use crate::plugin::{
+    self, Binary, Digest, InstanceSettings, Label, MAX_COMPONENT_BYTES, Plugin, SharedSlots,
+};
 
+use super::conduct::{Conduct, Standing};
 use super::stats::{Counters, Ledger, Stats};
 
 /// What a pool's decisions come from: the native fallback, or a validated and
@@ -21,45 +22,34 @@ use super::stats::{Counters, Ledger, Stats};
 pub struct Strategy {
     pool: Arc<str>,
     name: Arc<str>,
-    digest: Option<[u8; 32]>,
     version: String,
+    binary: Option<Binary>,
     settings: StrategySettings,
     plugin: Option<Arc<Plugin>>,
     config: Arc<str>,
     shared: Arc<SharedSlots>,
-    ledger: Ledger,
+    compile_time: Duration,
+    conduct: Conduct,
+    ledger: Arc<Ledger>,
 }
 
-/// The bytes of a strategy, read but not yet looked at.
-pub struct Source {
-    name: Arc<str>,
-    bytes: Option<Cow<'static, [u8]>>,
-    digest: Option<[u8; 32]>,
-}
-
-impl Source {
-    /// Reads what the settings name. Blocks on the file system.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is larger than 64 MiB, or no shipped
-    /// strategy has the name; the message says which.
-    pub fn read(settings: &StrategySettings) -> Result<Self> {
-        let (name, bytes) = match &settings.source {
-            StrategySource::Fallback => ("fallback".to_owned(), None),
-            StrategySource::Shipped(name) => (name.clone(), Some(Cow::Borrowed(shipped(name)?))),
-            StrategySource::File(path) => {
-                let bytes =
-                    read_file(path).with_context(|| format!("plugin {}", path.display()))?;
-                (path.display().to_string(), Some(Cow::Owned(bytes)))
-            }
-        };
-        let digest = bytes.as_deref().map(|bytes| Sha256::digest(bytes).into());
-        Ok(Self {
-            name: name.into(),
-            bytes,
-            digest,
-        })
-    }
+/// Reads the plugin that the settings name; `None` for the fallback, which is
+/// none. Blocks on the file system.
+///
+/// # Errors
+/// When the file cannot be read or is larger than 64 MiB, or no shipped
+/// strategy has the name; the message says which.
+pub fn read(settings: &StrategySettings) -> Result<Option<Binary>> {
+    let binary = match &settings.source {
+        StrategySource::Fallback => return Ok(None),
+        StrategySource::Shipped(name) => Binary::new(name.as_str(), shipped(name)?),
+        StrategySource::File(path) => {
+            let bytes = read_file(path).with_context(|| format!("plugin {}", path.display()))?;
+            Binary::new(path.display().to_string(), bytes)
+        }
+        StrategySource::Given(binary) => binary.clone(),
+    };
+    Ok(Some(binary))
 }
 
 impl Strategy {
@@ -67,17 +57,18 @@ impl Strategy {
     /// seconds: never on a worker.
     ///
     /// # Errors
-    /// As [`Source::read`] and [`Strategy::compile`].
+    /// As [`read`] and [`Strategy::compile`].
     pub fn prepare(
         engine: &plugin::Engine,
         pool: &str,
         settings: &StrategySettings,
     ) -> Result<Arc<Self>> {
-        let source = Source::read(settings).with_context(|| format!("pool {pool}"))?;
-        Self::compile(engine, pool, source, settings)
+        let binary = read(settings).with_context(|| format!("pool {pool}"))?;
+        Self::compile(engine, pool, binary, settings, None)
     }
 
-    /// Validates and compiles what was read.
+    /// Validates and compiles `binary`. Where `before` is the same version, as
+    /// it is when a rollback brings one back, its counters go on.
     ///
     /// # Errors
     /// When the bytes are no plugin of this contract; the message names pool
@@ -85,41 +76,52 @@ impl Strategy {
     pub fn compile(
         engine: &plugin::Engine,
         pool: &str,
-        source: Source,
+        binary: Option<Binary>,
         settings: &StrategySettings,
+        before: Option<&Self>,
     ) -> Result<Arc<Self>> {
-        let plugin = match &source.bytes {
+        let begin = Instant::now();
+        let plugin = match &binary {
             None => None,
-            Some(bytes) => {
-                let plugin = Plugin::compile(engine, bytes)
-                    .with_context(|| format!("pool {pool}: plugin {}", source.name))?;
-                Some(Arc::new(plugin))
+            Some(binary) => {
+                let plugin = Plugin::compile_once(engine, binary)
+                    .with_context(|| format!("pool {pool}: plugin {}", binary.name()))?;
+                Some(plugin)
             }
+        };
+        let name = match &binary {
+            None => "fallback".into(),
+            Some(binary) => binary.name().clone(),
         };
         ensure!(
             settings.config.is_empty() || plugin.as_deref().is_none_or(Plugin::takes_configuration),
-            "pool {pool}: plugin {}: it takes no configuration, but `config` is set",
-            source.name
+            "pool {pool}: plugin {name}: it takes no configuration, but `config` is set",
         );
+        let digest = binary.as_ref().map(Binary::digest);
         Ok(Arc::new(Self {
             pool: pool.into(),
-            version: source.digest.as_ref().map_or_else(native, short),
-            name: source.name,
-            digest: source.digest,
+            version: digest.map_or_else(|| "native".to_owned(), |digest| digest.short()),
+            ledger: before
+                .filter(|before| before.name == name && before.digest() == digest)
+                .map(|before| before.ledger.clone())
+                .unwrap_or_default(),
+            name,
+            binary,
             settings: settings.clone(),
             plugin,
             config: settings.config.as_str().into(),
             shared: engine.shared_slots(pool),
-            ledger: Ledger::default(),
+            compile_time: begin.elapsed(),
+            conduct: Conduct::default(),
         }))
     }
 
     /// The same bytes under the same settings: a reload keeps this one.
-    pub fn same_as(&self, source: &Source, settings: &StrategySettings) -> bool {
-        self.digest == source.digest && self.settings == *settings
+    pub fn same_as(&self, binary: Option<&Binary>, settings: &StrategySettings) -> bool {
+        self.digest() == binary.map(Binary::digest) && self.settings == *settings
     }
 
-    /// The shipped name, the file's path, or `fallback`.
+    /// The shipped name, the file's path, what an upload was called, or `fallback`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -132,6 +134,36 @@ impl Strategy {
     /// First 12 digits of the SHA-256 of the component; `native` for the fallback.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// SHA-256 of the component; none for the fallback.
+    pub fn digest(&self) -> Option<Digest> {
+        self.binary.as_ref().map(Binary::digest)
+    }
+
+    /// What it was compiled from; none for the fallback.
+    pub fn binary(&self) -> Option<&Binary> {
+        self.binary.as_ref()
+    }
+
+    /// What it was prepared with: its configuration and its limits.
+    pub fn settings(&self) -> &StrategySettings {
+        &self.settings
+    }
+
+    /// How long it took to compile; next to nothing when it was already.
+    pub fn compile_time(&self) -> Duration {
+        self.compile_time
+    }
+
+    /// Whether its answers count just now.
+    pub fn standing(&self) -> Standing {
+        self.conduct.standing()
+    }
+
+    /// How often it was put into quarantine.
+    pub fn quarantines(&self) -> u64 {
+        self.conduct.quarantines()
     }
 
     /// Interfaces that the plugin imports: what it may do besides computing.
@@ -154,8 +186,8 @@ impl Strategy {
         self.ledger.sum()
     }
 
-    pub(super) fn settings(&self) -> &StrategySettings {
-        &self.settings
+    pub(super) fn conduct(&self) -> &Conduct {
+        &self.conduct
     }
 
     pub(super) fn plugin(&self) -> Option<&Arc<Plugin>> {
@@ -209,16 +241,4 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
         MAX_COMPONENT_BYTES >> 20
     );
     Ok(bytes)
-}
-
-fn native() -> String {
-    "native".to_owned()
-}
-
-fn short(digest: &[u8; 32]) -> String {
-    digest[..6].iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -8,9 +8,8 @@ use anyhow::{Context, Result};
 use crate::plugin::{Fault, Instance, InstanceSettings, Plugin, SharedSlots};
 use crate::pool::Row;
 
-use super::plan::Plan;
 use super::prepare::Strategy;
-use super::seat::checked;
+use super::seat::{checked, checked_plan};
 use super::{Failure, Inbound, MembersHandle, Outcome, PickRequest, spread};
 
 /// Picks of one rehearsal, unless the plugin is slow.
@@ -23,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const BATCH: usize = 128;
 
 /// What a rehearsal has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rehearsal {
     /// Picks made, plans for a planner; 0 for the fallback.
     pub calls: u32,
@@ -31,23 +30,43 @@ pub struct Rehearsal {
     pub per_call: Duration,
     /// Most linear memory held, in bytes.
     pub memory: usize,
+    /// What became of the state of the strategy before it.
+    pub state: HandOver,
+}
+
+/// Whether a strategy's state goes over to its successor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandOver {
+    /// One of the two keeps none.
+    None,
+    /// It was taken.
+    Taken,
+    /// The successor starts without it, because of this.
+    Refused(String),
 }
 
 impl Strategy {
     /// Starts a throw-away instance and has it decide some thousand times on
     /// `rows` (the live pool, or made-up backends when empty), on all and on
     /// parts of them, under the same limits as in service. Its state, if it
-    /// keeps one, must come through `save` and `restore`. The counters of
+    /// keeps one, must come through `save` and `restore`, and it is given a
+    /// state of `before`, the strategy that it is to replace. The counters of
     /// `shared` are not touched. Takes up to a second or so: never on a worker.
     ///
     /// # Errors
     /// The first fault, with pool and plugin named.
-    pub fn rehearse(&self, rows: &[Row], members: MembersHandle) -> Result<Rehearsal> {
+    pub fn rehearse(
+        &self,
+        rows: &[Row],
+        members: MembersHandle,
+        before: Option<&Self>,
+    ) -> Result<Rehearsal> {
         let Some(plugin) = self.plugin() else {
             return Ok(Rehearsal {
                 calls: 0,
                 per_call: Duration::ZERO,
                 memory: 0,
+                state: HandOver::None,
             });
         };
         let made_up;
@@ -58,7 +77,13 @@ impl Strategy {
             rows
         };
         let settings = self.instance_settings(Arc::new(SharedSlots::default()));
-        play(plugin, &settings, &members, rows).with_context(|| {
+        let saved = before.and_then(|before| before.play_for_state(rows, &members));
+        let actor = Actor {
+            plugin,
+            settings: &settings,
+            members: &members,
+        };
+        actor.play(rows, saved.as_deref()).with_context(|| {
             format!(
                 "pool {}: plugin {} failed its rehearsal",
                 self.pool(),
@@ -66,31 +91,65 @@ impl Strategy {
             )
         })
     }
+
+    /// The state of a throw-away instance that has decided for a while; `None`
+    /// when it keeps none or faults, which is not its successor's fault.
+    fn play_for_state(&self, rows: &[Row], members: &MembersHandle) -> Option<Vec<u8>> {
+        let plugin = self.plugin().filter(|plugin| plugin.has_state())?;
+        let settings = self.instance_settings(Arc::new(SharedSlots::default()));
+        let mut instance = Instance::start(plugin, &settings, members.clone()).ok()?;
+        decide(plugin, &mut instance, rows).ok()?;
+        instance.save().ok().flatten()
+    }
 }
 
-fn play(
-    plugin: &Arc<Plugin>,
-    settings: &InstanceSettings,
-    members: &MembersHandle,
-    rows: &[Row],
-) -> Result<Rehearsal, Fault> {
-    let mut instance = Instance::start(plugin, settings, members.clone())?;
-    let begin = Instant::now();
-    let calls = if plugin.is_planner() {
-        plan(&mut instance, rows, begin)?
-    } else {
-        pick(&mut instance, rows, begin)?
-    };
-    let per_call = begin.elapsed() / calls.max(1);
-    if let Some(saved) = instance.save()? {
-        // Whether it takes the state is its own affair; a fault is not.
-        let _taken = Instance::start(plugin, settings, members.clone())?.restore(&saved)?;
+/// A plugin that is rehearsed, and what its instances are started with.
+struct Actor<'a> {
+    plugin: &'a Arc<Plugin>,
+    settings: &'a InstanceSettings,
+    members: &'a MembersHandle,
+}
+
+impl Actor<'_> {
+    fn play(&self, rows: &[Row], predecessors: Option<&[u8]>) -> Result<Rehearsal, Fault> {
+        let mut instance = self.start()?;
+        let begin = Instant::now();
+        let calls = decide(self.plugin, &mut instance, rows)?;
+        let per_call = begin.elapsed() / calls.max(1);
+        if let Some(saved) = instance.save()? {
+            // Whether it takes the state is its own affair; a fault is not.
+            let _taken = self.start()?.restore(&saved)?;
+        }
+        Ok(Rehearsal {
+            calls,
+            per_call,
+            memory: instance.memory_high_water(),
+            state: self.hand_over(predecessors)?,
+        })
     }
-    Ok(Rehearsal {
-        calls,
-        per_call,
-        memory: instance.memory_high_water(),
-    })
+
+    fn hand_over(&self, saved: Option<&[u8]>) -> Result<HandOver, Fault> {
+        let Some(saved) = saved.filter(|_| self.plugin.has_state()) else {
+            return Ok(HandOver::None);
+        };
+        Ok(match self.start()?.restore(saved)? {
+            Ok(()) => HandOver::Taken,
+            Err(why) => HandOver::Refused(why),
+        })
+    }
+
+    fn start(&self) -> Result<Instance, Fault> {
+        Instance::start(self.plugin, self.settings, self.members.clone())
+    }
+}
+
+fn decide(plugin: &Plugin, instance: &mut Instance, rows: &[Row]) -> Result<u32, Fault> {
+    let begin = Instant::now();
+    if plugin.is_planner() {
+        plan(instance, rows, begin)
+    } else {
+        pick(instance, rows, begin)
+    }
 }
 
 fn pick(instance: &mut Instance, rows: &[Row], begin: Instant) -> Result<u32, Fault> {
@@ -126,7 +185,7 @@ fn plan(instance: &mut Instance, rows: &[Row], begin: Instant) -> Result<u32, Fa
         stir(&mut live, spread(u64::from(number), 0));
         let shown = &live[..shown(number, live.len())];
         let routing = instance.plan(shown)?;
-        Plan::new(routing, shown)?;
+        checked_plan(routing, shown)?;
         if begin.elapsed() > PATIENCE {
             return Ok(number + 1);
         }

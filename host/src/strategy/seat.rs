@@ -1,33 +1,42 @@
 //! A plugin's place on one worker: the instance that sits in it, and what
 //! happens when it faults.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::plugin::{Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin};
+use crate::plugin::{
+    Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin, thread_cpu_time,
+};
 use crate::pool::Row;
 
+use super::conduct::Gravity;
+use super::meter::{Meter, Taken};
 use super::plan::Plan;
 use super::prepare::Strategy;
-use super::recovery::Recovery;
+use super::shadow::Shadow;
 use super::stats::Counters;
-use super::{Candidates, Inbound, MembersHandle, Outcome, Pick, PickRequest, spread};
+use super::{Candidates, Inbound, MembersHandle, Outcome, Pick, PickRequest, Routing, spread};
 
 /// Most outcomes kept for a plugin that is slow to be told.
 const MAX_OUTCOMES: usize = 4096;
 /// An instance is replaced before it runs out of memory, but not more often.
-const RECYCLE_AFTER: Duration = Duration::from_secs(60);
+const RECYCLE_AFTER_US: u64 = Duration::from_secs(60).as_micros() as u64;
 
-/// A plugin on one worker, with an instance in it except while it is paused.
+/// A plugin on one worker, with an instance in it except after a fault and
+/// while it is in quarantine.
 pub(super) struct Seat {
+    strategy: Arc<Strategy>,
     plugin: Arc<Plugin>,
     settings: InstanceSettings,
     members: MembersHandle,
     counters: Arc<Counters>,
     instance: Option<Instance>,
-    recovery: Recovery,
+    /// When the instance started.
+    started_us: u64,
+    meter: Meter,
     outcomes: Vec<Outcome>,
     plan: Option<Arc<Plan>>,
     /// The pool's generation that the plan was made for; `None` when it was
@@ -43,50 +52,53 @@ pub(super) enum Answered {
     Pick(Pick, u64),
     /// `refusal::fallback`, and the tag.
     NoOpinion(u64),
-    /// There was no usable answer, or no instance to ask.
+    /// There was no usable answer.
     Fault,
 }
 
 impl Seat {
     /// Starts an instance, with the state of the one that sat here before.
     pub(super) fn take(
-        strategy: &Strategy,
+        strategy: &Arc<Strategy>,
         plugin: &Arc<Plugin>,
         members: MembersHandle,
         counters: Arc<Counters>,
         previous: Option<&mut Self>,
+        now_us: u64,
     ) -> Self {
         let interval = strategy.settings().plan_interval;
         let mut seat = Self {
+            strategy: strategy.clone(),
             plugin: plugin.clone(),
             settings: strategy.instance_settings(strategy.shared()),
             members,
             counters,
             instance: None,
-            recovery: Recovery::default(),
+            started_us: now_us,
+            meter: Meter::new(strategy.settings().budget, fastrand::Rng::new()),
             outcomes: Vec::new(),
             plan: None,
             plan_generation: None,
             plan_interval_us: u64::try_from(interval.as_micros()).unwrap_or(u64::MAX),
             next_plan_us: 0,
         };
-        let saved = previous.and_then(|previous| seat.inherit(previous));
+        let saved = previous.and_then(|previous| seat.inherit(previous, now_us));
         match seat.start_with(saved.as_deref()) {
             Ok(instance) => seat.instance = Some(instance),
-            Err(fault) => seat.faulted(&fault, 0, 0),
+            Err(fault) => seat.faulted(&fault, now_us, now_us),
         }
         seat
     }
 
     /// Takes over what the predecessor leaves; returns its saved state.
-    fn inherit(&mut self, previous: &mut Self) -> Option<Vec<u8>> {
+    fn inherit(&mut self, previous: &mut Self, now_us: u64) -> Option<Vec<u8>> {
         if self.plugin.is_planner() {
             self.plan.clone_from(&previous.plan);
         }
         if !self.plugin.has_state() {
             return None;
         }
-        previous.hand_over_outcomes(0);
+        previous.hand_over_outcomes(now_us);
         previous.save()
     }
 
@@ -148,7 +160,7 @@ impl Seat {
         self.plan_generation = None;
     }
 
-    /// Asks the plugin.
+    /// Asks the plugin, which must be trusted.
     #[inline]
     pub(super) fn pick(
         &mut self,
@@ -156,15 +168,24 @@ impl Seat {
         request: &PickRequest,
         inbound: &mut Inbound,
     ) -> Answered {
+        if self.meter.is_over_budget(request.now_us) {
+            self.over_budget(request.now_us, request.random);
+            return Answered::Fault;
+        }
         if self.instance.is_none() && !self.replace(request.now_us, request.random) {
             return Answered::Fault;
         }
         let Some(instance) = &mut self.instance else {
             return Answered::Fault;
         };
+        let timing = self.meter.begin();
         let checked = instance
             .pick(rows, request, inbound)
             .and_then(|(answer, tag)| checked(answer, tag, rows.len()));
+        if let Some(timing) = timing {
+            let Taken { time, calls } = self.meter.end(&timing);
+            self.counters.pick_took(time, calls);
+        }
         match checked {
             Ok(answered) => answered,
             Err(fault) => {
@@ -174,24 +195,23 @@ impl Seat {
         }
     }
 
-    /// Puts an instance in the empty seat if its pause is over.
+    /// Copies a call that the plugin, being in quarantine, was not asked.
+    pub(super) fn offer(&self, rows: &[Row], request: &PickRequest, inbound: &Inbound) {
+        self.strategy.conduct().offer(|| Shadow {
+            rows: rows.to_vec(),
+            request: *request,
+            inbound: inbound.clone(),
+        });
+    }
+
+    /// Puts an instance in the empty seat.
     #[cold]
     fn replace(&mut self, now_us: u64, random: u64) -> bool {
-        if !self.recovery.may_start(now_us) {
-            return false;
-        }
         match self.start() {
             Ok(instance) => {
                 self.instance = Some(instance);
-                self.recovery.started(now_us);
+                self.started_us = now_us;
                 self.counters.replacements.add(1);
-                if self.recovery.is_recovering() {
-                    tracing::info!(
-                        pool = &*self.settings.label.pool,
-                        plugin = &*self.settings.label.plugin,
-                        "plugin replaced after a fault"
-                    );
-                }
                 true
             }
             Err(fault) => {
@@ -202,19 +222,37 @@ impl Seat {
     }
 
     #[cold]
+    fn over_budget(&mut self, now_us: u64, random: u64) {
+        let budget = self.strategy.settings().budget;
+        let fault = Fault::new(
+            FaultKind::Budget,
+            format!(
+                "all calls together took more CPU time than {} a second",
+                humantime::format_duration(budget)
+            ),
+        );
+        self.faulted(&fault, now_us, random);
+    }
+
+    #[cold]
     fn faulted(&mut self, fault: &Fault, now_us: u64, random: u64) {
         self.instance = None;
         self.outcomes.clear();
         self.counters.fault(fault.kind);
-        let pause = self.recovery.fault(now_us, spread(random, 3));
-        tracing::warn!(
-            pool = &*self.settings.label.pool,
-            plugin = &*self.settings.label.plugin,
-            kind = fault.kind.as_str(),
-            error = fault.message,
-            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            "plugin faulted"
-        );
+        let gravity = match fault.kind {
+            FaultKind::Budget => Gravity::Lasting,
+            _ => Gravity::Single,
+        };
+        let conduct = self.strategy.conduct();
+        let quarantine = conduct.fault(gravity, now_us, spread(random, 3));
+        let (pool, plugin) = (&*self.settings.label.pool, &*self.settings.label.plugin);
+        let (kind, error) = (fault.kind.as_str(), &fault.message);
+        let version = self.strategy.version();
+        tracing::warn!(pool, plugin, version, kind, error, "plugin faulted");
+        if let Some(time) = quarantine {
+            let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            tracing::error!(pool, plugin, version, time_ms, "plugin in quarantine");
+        }
     }
 
     fn log_cold_start(&self, why: &str) {
@@ -242,7 +280,16 @@ impl Seat {
     }
 
     pub(super) fn flush(&mut self, now_us: u64) {
+        if !self.strategy.conduct().is_trusted() {
+            // Put there by another worker's faults, perhaps: its memory is free.
+            self.instance = None;
+            self.outcomes.clear();
+            return;
+        }
         self.hand_over_outcomes(now_us);
+        if let Some(instance) = &self.instance {
+            self.counters.memory(instance.memory_high_water());
+        }
         self.recycle_if_large(now_us);
     }
 
@@ -253,7 +300,10 @@ impl Seat {
         let Some(instance) = &mut self.instance else {
             return;
         };
+        let begin = thread_cpu_time();
         let result = instance.observe(&self.outcomes);
+        let taken = self.meter.add(begin);
+        self.counters.call_took(taken, 1);
         self.outcomes.clear();
         if let Err(fault) = result {
             self.faulted(&fault, now_us, now_us);
@@ -265,7 +315,7 @@ impl Seat {
         let large = self.settings.memory / 8 * 7;
         let is_large = |instance: &Instance| instance.memory_high_water() > large;
         if !self.instance.as_ref().is_some_and(is_large)
-            || self.recovery.age(now_us) < RECYCLE_AFTER
+            || now_us.saturating_sub(self.started_us) < RECYCLE_AFTER_US
         {
             return;
         }
@@ -273,7 +323,7 @@ impl Seat {
         match self.start_with(saved.as_deref()) {
             Ok(instance) => {
                 self.instance = Some(instance);
-                self.recovery.started(now_us);
+                self.started_us = now_us;
                 self.counters.replacements.add(1);
             }
             Err(fault) => self.faulted(&fault, now_us, now_us),
@@ -283,11 +333,19 @@ impl Seat {
     pub(super) fn replan_due(&self, now_us: u64, generation: u32) -> bool {
         self.is_planner()
             && (now_us >= self.next_plan_us || self.plan_generation != Some(generation))
-            && (self.instance.is_some() || self.recovery.may_start(now_us))
     }
 
     pub(super) fn replan_if_due(&mut self, rows: &[Row], now_us: u64, generation: u32) -> bool {
         if rows.is_empty() || !self.replan_due(now_us, generation) {
+            return false;
+        }
+        if !self.strategy.conduct().is_trusted() {
+            let request = PickRequest {
+                now_us,
+                generation,
+                ..PickRequest::default()
+            };
+            self.offer(rows, &request, &Inbound::default());
             return false;
         }
         if self.instance.is_none() && !self.replace(now_us, now_us) {
@@ -296,9 +354,16 @@ impl Seat {
         let Some(instance) = &mut self.instance else {
             return false;
         };
+        let begin = thread_cpu_time();
         let plan = instance
             .plan(rows)
-            .and_then(|routing| Plan::new(routing, rows));
+            .and_then(|routing| checked_plan(routing, rows));
+        let taken = self.meter.add(begin);
+        self.counters.call_took(taken, 1);
+        if self.meter.is_over_budget(now_us) {
+            self.over_budget(now_us, now_us);
+            return false;
+        }
         match plan {
             Ok(plan) => {
                 self.plan = Some(Arc::new(plan));
@@ -313,6 +378,17 @@ impl Seat {
             }
         }
     }
+}
+
+/// The plan, if it makes sense for `rows`. What goes wrong in the host on the
+/// way there is the plugin's fault as well, and nobody else's.
+pub(super) fn checked_plan(routing: Routing, rows: &[Row]) -> Result<Plan, Fault> {
+    catch_unwind(AssertUnwindSafe(|| Plan::new(routing, rows))).unwrap_or_else(|_panic| {
+        Err(Fault::new(
+            FaultKind::Panic,
+            "the host panicked while it checked the plan",
+        ))
+    })
 }
 
 /// The answer, if it makes sense for a list of `backends`.

@@ -18,8 +18,10 @@ fn settings(source: StrategySource) -> StrategySettings {
         source,
         config: String::new(),
         deadline: Duration::from_millis(10),
+        budget: Duration::from_millis(250),
         memory: 8 << 20,
         on_fault: OnFault::Fallback,
+        probation: Duration::from_secs(60),
         plan_interval: Duration::from_secs(1),
     }
 }
@@ -42,7 +44,7 @@ fn guest(name: &str) -> Arc<Strategy> {
 }
 
 fn picker(strategy: &Arc<Strategy>) -> Picker {
-    Picker::new(strategy.clone(), members(), None)
+    Picker::new(strategy.clone(), None, members(), None, 0)
 }
 
 fn at(now_us: u64) -> PickRequest {
@@ -129,21 +131,120 @@ fn or_the_request_is_refused() {
 }
 
 #[test]
-fn a_fault_costs_one_pick_and_a_series_costs_a_pause() {
+fn a_fault_costs_one_pick_and_a_series_costs_the_trust() {
     let strategy = guest("trap");
     let mut picker = picker(&strategy);
-    let mut faults_at = |now| {
+    for now in 0..5 {
+        assert_eq!(strategy.standing(), Standing::Trusted);
         pick_at(&mut picker, &rows(3), now);
-        strategy.stats().all_faults()
+    }
+    assert_eq!(strategy.standing(), Standing::Quarantined);
+    for now in 5..20 {
+        assert!(pick_at(&mut picker, &rows(3), now).fallback);
+    }
+    let stats = strategy.stats();
+    assert_eq!(stats.all_faults(), 5, "it is not asked any more");
+    assert_eq!(stats.replacements, 4, "each fault but the last");
+    assert_eq!((stats.fallbacks, strategy.quarantines()), (20, 1));
+}
+
+#[test]
+fn faults_of_all_workers_count_together() {
+    let strategy = guest("trap");
+    let mut workers = [(); 5].map(|()| picker(&strategy));
+    for worker in &mut workers {
+        pick(worker, &rows(3));
+    }
+    assert_eq!(strategy.standing(), Standing::Quarantined);
+}
+
+/// In quarantine, and its time is over.
+fn probed(strategy: &Arc<Strategy>, picker: &mut Picker) {
+    for now in 0..5 {
+        let mut inbound = Inbound::default();
+        inbound.headers.insert("x-fault", "t".parse().unwrap());
+        picker.pick(&rows(3), &at(now), &mut inbound);
+    }
+    assert_eq!(strategy.probe(&members(), 2 * SECOND, 0), Probe::None);
+    assert_eq!(strategy.standing(), Standing::Probed);
+    assert_eq!(
+        strategy.probe(&members(), 3 * SECOND, 0),
+        Probe::None,
+        "there are no requests"
+    );
+}
+
+#[test]
+fn a_plugin_that_answers_copies_well_is_trusted_again() {
+    let strategy = guest("fault-on-demand");
+    let mut picker = picker(&strategy);
+    probed(&strategy, &mut picker);
+    let before = strategy.stats().all_faults();
+    assert!(pick_at(&mut picker, &rows(3), 4 * SECOND).fallback);
+    assert_eq!(strategy.probe(&members(), 4 * SECOND, 0), Probe::Passed);
+    assert_eq!(strategy.standing(), Standing::Trusted);
+    assert!(!pick_at(&mut picker, &rows(3), 4 * SECOND).fallback);
+    assert_eq!(strategy.stats().all_faults(), before);
+}
+
+#[test]
+fn a_plugin_that_faults_on_a_copy_stays_in_quarantine() {
+    let strategy = guest("fault-on-demand");
+    let mut picker = picker(&strategy);
+    probed(&strategy, &mut picker);
+    let mut inbound = Inbound::default();
+    inbound.headers.insert("x-fault", "t".parse().unwrap());
+    assert!(
+        picker
+            .pick(&rows(3), &at(3 * SECOND), &mut inbound)
+            .fallback
+    );
+    let probe = strategy.probe(&members(), 4 * SECOND, u64::MAX);
+    let Probe::Failed(fault, time) = probe else {
+        panic!("{probe:?}");
     };
-    assert_eq!(faults_at(0), 1);
-    assert_eq!(faults_at(1), 2, "the first is replaced at once");
-    assert_eq!(faults_at(SECOND / 2 - 1), 2, "then there is a pause");
-    assert_eq!(faults_at(SECOND + 1), 3);
-    assert_eq!(faults_at(2 * SECOND), 3, "and a longer one");
-    assert_eq!(faults_at(3 * SECOND + 2), 4);
-    assert_eq!(strategy.stats().replacements, 3);
-    assert_eq!(strategy.stats().fallbacks, 6);
+    assert_eq!(fault.kind, FaultKind::Trap);
+    assert_eq!(time.as_secs_f64().round(), 2.0, "twice the first");
+    assert_eq!(strategy.standing(), Standing::Quarantined);
+    assert_eq!(strategy.quarantines(), 2);
+}
+
+#[test]
+fn the_last_good_strategy_answers_for_a_bad_one() {
+    let bad = guest_with("trap", |settings| settings.on_fault = OnFault::LastGood).unwrap();
+    let good = guest("always-last");
+    let mut picker = Picker::new(bad.clone(), Some(good.clone()), members(), None, 0);
+    for now in 0..10 {
+        let decision = pick_at(&mut picker, &rows(3), now);
+        assert_eq!((decision.pick, decision.fallback), (Pick::Backend(2), true));
+    }
+    assert_eq!((bad.stats().picks, good.stats().picks), (10, 10));
+}
+
+#[test]
+fn without_a_last_good_strategy_the_fallback_answers() {
+    let bad = guest_with("trap", |settings| settings.on_fault = OnFault::LastGood).unwrap();
+    let mut picker = Picker::new(bad.clone(), None, members(), None, 0);
+    let decision = pick(&mut picker, &rows(3));
+    assert!(matches!(decision.pick, Pick::Backend(_)) && decision.fallback);
+}
+
+#[test]
+fn a_plugin_that_stays_just_under_its_deadline_is_caught() {
+    let slow = guest_with("slow", |settings| {
+        settings.budget = Duration::from_millis(1);
+    });
+    let slow = slow.unwrap();
+    let mut picker = picker(&slow);
+    let clock = std::time::Instant::now();
+    while slow.standing() == Standing::Trusted {
+        let now = clock.elapsed().as_micros() as u64;
+        pick_at(&mut picker, &rows(3), now);
+        assert!(clock.elapsed() < Duration::from_secs(20), "never caught");
+    }
+    assert_eq!(slow.stats().faults(FaultKind::Budget), 1);
+    assert_eq!(slow.stats().all_faults(), 1);
+    assert!(slow.stats().cpu > Duration::from_millis(1));
 }
 
 #[test]
@@ -151,7 +252,7 @@ fn a_rare_trap_is_hardly_noticed() {
     let strategy = guest("trap-at-times");
     let mut picker = picker(&strategy);
     for number in 0..1000 {
-        // One pick a second: instances live longer than it takes to forgive.
+        // One pick a second, so that its faults are far apart.
         let decision = pick_at(&mut picker, &rows(3), number * SECOND);
         assert_eq!(decision.fallback, number % 100 == 99);
     }
@@ -184,7 +285,7 @@ fn a_native_fallback_is_a_strategy_too() {
         (Pick::Backend(1), false)
     );
     assert_eq!(pick(&mut picker, &[]).pick, Pick::Wait);
-    assert_eq!(strategy.rehearse(&rows, members()).unwrap().calls, 0);
+    assert_eq!(strategy.rehearse(&rows, members(), None).unwrap().calls, 0);
 }
 
 #[test]
@@ -199,7 +300,7 @@ fn tags_go_with_the_decision() {
 #[test]
 fn faults_on_demand_pass_their_rehearsal() {
     let strategy = guest("fault-on-demand");
-    strategy.rehearse(&rows(3), members()).unwrap();
+    strategy.rehearse(&rows(3), members(), None).unwrap();
     let mut picker = picker(&strategy);
     for (minutes, (letter, kind)) in [
         ("t", FaultKind::Trap),
@@ -278,7 +379,7 @@ fn state_survives_a_swap() {
     for wanted in 0..3 {
         assert_eq!(pick(&mut picker, &rows(9)).pick, Pick::Backend(wanted));
     }
-    let mut second = Picker::new(guest("counts"), members(), Some(&mut picker));
+    let mut second = Picker::new(guest("counts"), None, members(), Some(&mut picker), 0);
     assert_eq!(pick(&mut second, &rows(9)).pick, Pick::Backend(3));
     assert_eq!(pick(&mut second, &rows(9)).pick, Pick::Backend(4));
     let decision = pick(&mut picker, &rows(9));
@@ -286,7 +387,7 @@ fn state_survives_a_swap() {
         (decision.pick, decision.fallback),
         (Pick::Backend(3), false)
     );
-    let mut other = Picker::new(guest("always-first"), members(), Some(&mut second));
+    let mut other = Picker::new(guest("always-first"), None, members(), Some(&mut second), 0);
     assert_eq!(pick(&mut other, &rows(9)).pick, Pick::Backend(0));
 }
 
@@ -294,7 +395,7 @@ fn state_survives_a_swap() {
 fn a_state_that_cannot_go_over_starts_cold() {
     let old = guest_with("state-bomb", |settings| settings.memory = 64 << 20).unwrap();
     let new = guest("counts");
-    let mut picker = Picker::new(new.clone(), members(), Some(&mut picker(&old)));
+    let mut picker = Picker::new(new.clone(), None, members(), Some(&mut picker(&old)), 0);
     assert_eq!(pick(&mut picker, &rows(9)).pick, Pick::Backend(0));
     assert_eq!(new.stats().all_faults(), 0);
 }
@@ -307,8 +408,8 @@ fn shared_slots_outlive_a_swap_and_a_rehearsal_leaves_them_alone() {
     assert_eq!(pick(&mut first, &rows(5)).pick, Pick::Backend(0));
     assert_eq!(pick(&mut second, &rows(5)).pick, Pick::Backend(1));
     let new = guest("shared-counter");
-    new.rehearse(&rows(5), members()).unwrap();
-    let mut third = Picker::new(new, members(), Some(&mut first));
+    new.rehearse(&rows(5), members(), None).unwrap();
+    let mut third = Picker::new(new, None, members(), Some(&mut first), 0);
     drop((old, second));
     assert_eq!(pick(&mut third, &rows(5)).pick, Pick::Backend(2));
 }
@@ -373,12 +474,26 @@ fn a_plan_for_other_members_is_made_again() {
 }
 
 #[test]
+fn a_planner_in_quarantine_is_tried_on_the_pool_as_it_is() {
+    let strategy = guest("planner-bad");
+    let mut picker = picker(&strategy);
+    for now in 0..5 {
+        picker.replan_if_due(&rows(4), now, 1);
+    }
+    assert_eq!(strategy.standing(), Standing::Quarantined);
+    strategy.probe(&members(), 2 * SECOND, 0);
+    assert!(!picker.replan_if_due(&rows(4), 2 * SECOND, 1));
+    let probe = strategy.probe(&members(), 4 * SECOND, 0);
+    assert!(matches!(probe, Probe::Failed(..)), "{probe:?}");
+}
+
+#[test]
 fn the_last_plan_stays_in_force() {
     let good = guest("planner-last");
     let mut picker = picker(&good);
     picker.replan_if_due(&rows(4), 0, 1);
     let bad = guest("planner-bad");
-    let mut picker = Picker::new(bad.clone(), members(), Some(&mut picker));
+    let mut picker = Picker::new(bad.clone(), None, members(), Some(&mut picker), 0);
     assert!(!picker.replan_if_due(&rows(4), 0, 1));
     assert_eq!(bad.stats().faults(FaultKind::BadIndex), 1);
     let decision = pick(&mut picker, &rows(4));
@@ -403,11 +518,23 @@ fn a_rehearsal_shows_who_may_not_serve() {
         ("planner-bad", "bad-index: "),
         ("planner-huge", "memory: "),
     ] {
-        let why = guest(name).rehearse(&rows(3), members()).unwrap_err();
+        let why = guest(name).rehearse(&rows(3), members(), None).unwrap_err();
         let why = format!("{why:#}");
         assert!(why.contains(says), "{name}: {why}");
         assert!(why.starts_with(&format!("pool {name}: plugin /")), "{why}");
     }
+}
+
+#[test]
+fn a_rehearsal_tells_what_becomes_of_the_state() {
+    let hand_over = |new: &str, old: &str| {
+        let old = guest(old);
+        let rehearsal = guest(new).rehearse(&rows(3), members(), Some(&old));
+        rehearsal.unwrap().state
+    };
+    assert_eq!(hand_over("counts", "counts"), HandOver::Taken);
+    assert_eq!(hand_over("counts", "always-first"), HandOver::None);
+    assert_eq!(hand_over("always-first", "counts"), HandOver::None);
 }
 
 #[test]
@@ -424,7 +551,7 @@ fn a_rehearsal_lets_the_good_through() {
         "planner-table",
     ] {
         for pool in [&rows(3)[..], &rows(1), &[]] {
-            let rehearsal = guest(name).rehearse(pool, members());
+            let rehearsal = guest(name).rehearse(pool, members(), None);
             assert!(rehearsal.unwrap().calls >= 20, "{name}");
         }
     }
@@ -439,7 +566,7 @@ fn the_same_bytes_and_settings_are_the_same() {
     let strategy = Strategy::prepare(engine(), "web", &settings).unwrap();
     assert_eq!(strategy.version().len(), 12);
     let same =
-        |settings: &StrategySettings| strategy.same_as(&Source::read(settings).unwrap(), settings);
+        |settings: &StrategySettings| strategy.same_as(read(settings).unwrap().as_ref(), settings);
     assert!(same(&settings));
     let mut other = settings.clone();
     other.config = "x".into();
@@ -483,7 +610,7 @@ fn every_shipped_strategy_passes_its_rehearsal() {
         };
         let strategy = Strategy::prepare(engine(), "web", &settings).unwrap();
         for count in [1, 3, 100] {
-            let rehearsal = strategy.rehearse(&rows(count), members());
+            let rehearsal = strategy.rehearse(&rows(count), members(), None);
             assert!(rehearsal.is_ok(), "{name}: {:#}", rehearsal.unwrap_err());
         }
     }

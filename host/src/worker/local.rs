@@ -3,15 +3,16 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 
 use super::Worker;
-use crate::config::{HostHeader, PoolSettings};
+use crate::config::{BackendState, HostHeader, PoolSettings};
 use crate::generation::{Generation, Listening, Served};
 use crate::pool::{LiveCell, Pool, Snapshot};
 use crate::proxy::RequestBody;
-use crate::strategy::{Candidates, Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
+use crate::strategy::{Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
 use crate::transport::{Cause, Connection, Limits, Upstream, Upstreams};
 
 /// A generation as one worker serves it.
@@ -62,13 +63,14 @@ impl Adopted {
         generation: Arc<Generation>,
         previous: Option<&Adopted>,
         upstreams: &Upstreams<RequestBody>,
+        now_us: u64,
     ) -> Adopted {
         let pools = generation
             .pools
             .iter()
             .map(|served| {
                 let old = previous.and_then(|adopted| adopted.pool(&served.pool.settings.name));
-                Rc::new(LocalPool::new(served.clone(), old, upstreams))
+                Rc::new(LocalPool::new(served.clone(), old, upstreams, now_us))
             })
             .collect();
         Adopted { generation, pools }
@@ -107,26 +109,22 @@ impl LocalPool {
         served: Served,
         previous: Option<&LocalPool>,
         upstreams: &Upstreams<RequestBody>,
+        now_us: u64,
     ) -> LocalPool {
         let members: MembersHandle = served.pool.members.clone();
+        let start = |previous: Option<&mut Picker>, members| {
+            let strategy = Arc::clone(&served.strategy);
+            let last_good = served.history.last_good().cloned();
+            let picker = Picker::new(strategy, last_good, members, previous, now_us);
+            Rc::new(RefCell::new(picker))
+        };
         let picker = match previous {
             Some(old) if Arc::ptr_eq(&old.served.strategy, &served.strategy) => {
                 old.picker.borrow_mut().set_members(members);
                 Rc::clone(&old.picker)
             }
-            Some(old) => {
-                let picker = Picker::new(
-                    Arc::clone(&served.strategy),
-                    members,
-                    Some(&mut *old.picker.borrow_mut()),
-                );
-                Rc::new(RefCell::new(picker))
-            }
-            None => Rc::new(RefCell::new(Picker::new(
-                Arc::clone(&served.strategy),
-                members,
-                None,
-            ))),
+            Some(old) => start(Some(&mut *old.picker.borrow_mut()), members),
+            None => start(None, members),
         };
         LocalPool {
             limits: Limits::from(&served.pool.settings),
@@ -153,9 +151,9 @@ impl LocalPool {
         self.served.strategy.name()
     }
 
-    /// How many members there are, eligible or not.
+    /// How many members take requests, full ones too.
     pub fn size(&self) -> usize {
-        self.upstreams.len()
+        self.snapshot.borrow().all().len()
     }
 
     /// The name of a member, for the log.
@@ -189,21 +187,20 @@ impl LocalPool {
             true => picker.look_up(&*snapshot, &request),
             false => picker.pick(snapshot.rows(), &request, head),
         };
-        let member_of = |index| {
-            if by_plan {
-                index
-            } else {
-                snapshot.member_of(index)
-            }
-        };
         match decision.pick {
-            Pick::Backend(index) => Choice::Backend(Picked {
-                member: member_of(index),
-                id: snapshot.id(member_of(index)),
-                tag: decision.tag,
-                fallback: decision.fallback,
-                at_us,
-            }),
+            Pick::Backend(index) => {
+                let member = match by_plan {
+                    true => snapshot.active(index),
+                    false => snapshot.member_of(index),
+                };
+                Choice::Backend(Picked {
+                    member,
+                    id: snapshot.members().list[member].id,
+                    tag: decision.tag,
+                    fallback: decision.fallback,
+                    at_us,
+                })
+            }
             Pick::Wait => Choice::Nobody,
             Pick::Reject(status) => Choice::Reject(status),
         }
@@ -268,8 +265,11 @@ impl LocalPool {
     }
 
     fn keep_house(&self, now_us: u64) {
-        for upstream in &self.upstreams {
-            upstream.expire(self.limits.keep_alive);
+        for (upstream, member) in self.upstreams.iter().zip(&self.pool().members.list) {
+            upstream.expire(match member.settings.state {
+                BackendState::Maintenance => Duration::ZERO,
+                BackendState::Active | BackendState::Drain => self.limits.keep_alive,
+            });
         }
         let mut snapshot = self.snapshot.borrow_mut();
         let mut picker = self.picker.borrow_mut();

@@ -12,7 +12,7 @@ use crate::config::file;
 use crate::config::json::plugin_text;
 use crate::config::read::Report;
 use crate::config::{
-    BackendSettings, HashKey, OnFault, PoolSettings, StrategySettings, StrategySource,
+    BackendSettings, BackendState, HashKey, OnFault, PoolSettings, StrategySettings, StrategySource,
 };
 
 /// Every pool, in the order written.
@@ -99,6 +99,8 @@ fn strategy(written: &mut file::Pool, folder: &Path, report: &mut Report<'_>) ->
         }
     }
     set(&mut strategy.deadline, written.deadline.take().map(time));
+    set(&mut strategy.budget, written.budget.take().map(time));
+    set(&mut strategy.probation, written.probation.take().map(time));
     set(
         &mut strategy.memory,
         written.memory.take().map(|size| size.0.0),
@@ -109,6 +111,7 @@ fn strategy(written: &mut file::Pool, folder: &Path, report: &mut Report<'_>) ->
     );
     strategy.on_fault = match written.on_fault {
         Some(file::OnFault::Reject) => OnFault::Reject,
+        Some(file::OnFault::LastGood) => OnFault::LastGood,
         Some(file::OnFault::Fallback) | None => OnFault::Fallback,
     };
     strategy
@@ -152,5 +155,14 @@ fn backend(entry: file::Backend) -> Option<BackendSettings> {
     set(&mut backend.priority, entry.priority.map(bits32));
     backend.zone = entry.zone;
     backend.labels = entry.labels;
+    set(&mut backend.state, entry.state.map(state));
     Some(backend)
+}
+
+fn state(written: file::BackendState) -> BackendState {
+    match written {
+        file::BackendState::Active => BackendState::Active,
+        file::BackendState::Drain => BackendState::Drain,
+        file::BackendState::Maintenance => BackendState::Maintenance,
+    }
 }

@@ -3,44 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-
-/// Changes this close together are one: editors write in several steps.
-const SETTLE: Duration = Duration::from_millis(20);
-/// How often [`next`] calls its `meanwhile` when nothing happens.
-const IDLE: Duration = Duration::from_secs(1);
-
-/// Why settings should be read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Somebody asked.
-    Reload,
-    /// A watched file changed.
-    Changed,
-}
-
-/// The next wish, after changes have settled; `None` when nobody can wish any
-/// more. Calls `meanwhile` about once a second.
-pub fn next(wishes: &mpsc::Receiver<Wish>, mut meanwhile: impl FnMut()) -> Option<Wish> {
-    let mut wish = loop {
-        match wishes.recv_timeout(IDLE) {
-            Ok(wish) => break wish,
-            Err(mpsc::RecvTimeoutError::Timeout) => meanwhile(),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-        }
-    };
-    while let Ok(another) = wishes.recv_timeout(SETTLE) {
-        if another == Wish::Reload {
-            wish = another;
-        }
-    }
-    Some(wish)
-}
 
 /// Watches files by their folders, so that a file that is renamed over, or
 /// removed and written again, stays watched.
@@ -52,12 +19,12 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Sends [`Wish::Changed`] to `wishes`.
+    /// Calls `changed`, on a thread of its own, after a watched file was written.
     ///
     /// # Errors
     ///
     /// When the system has no watches left.
-    pub fn new(wishes: mpsc::Sender<Wish>) -> anyhow::Result<Watcher> {
+    pub fn new(changed: impl Fn() + Send + 'static) -> anyhow::Result<Watcher> {
         let names: Arc<Mutex<BTreeSet<PathBuf>>> = Arc::default();
         let watched = Arc::clone(&names);
         let notify = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -67,8 +34,7 @@ impl Watcher {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             if completes_a_change(event.kind) && event.paths.iter().any(|path| names.contains(path))
             {
-                // Nobody listens any more: the process is ending.
-                let _ = wishes.send(Wish::Changed);
+                changed();
             }
         })
         .context("watching files")?;
@@ -137,13 +103,22 @@ fn completes_a_change(kind: EventKind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
 
-    fn watch(files: &[PathBuf]) -> (Watcher, mpsc::Receiver<Wish>) {
-        let (sender, wishes) = mpsc::channel();
-        let mut watcher = Watcher::new(sender).expect("a watcher");
+    fn watch(files: &[PathBuf]) -> (Watcher, mpsc::Receiver<()>) {
+        let (sender, changes) = mpsc::channel();
+        let mut watcher = Watcher::new(move || drop(sender.send(()))).expect("a watcher");
         watcher.follow(files);
-        (watcher, wishes)
+        (watcher, changes)
+    }
+
+    /// Waits for a change and for what belongs to it.
+    fn change(changes: &mpsc::Receiver<()>) {
+        changes.recv_timeout(Duration::from_secs(20)).expect("seen");
+        while changes.recv_timeout(Duration::from_millis(50)).is_ok() {}
     }
 
     #[test]
@@ -151,17 +126,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("anubis.toml");
         std::fs::write(&file, "1").expect("written");
-        let (_watcher, wishes) = watch(std::slice::from_ref(&file));
+        let (_watcher, changes) = watch(std::slice::from_ref(&file));
 
         std::fs::write(&file, "2").expect("written");
-        assert_eq!(next(&wishes, || ()), Some(Wish::Changed));
+        change(&changes);
 
         std::fs::write(folder.path().join("other"), "x").expect("written");
         let new = folder.path().join("new");
         std::fs::write(&new, "3").expect("written");
         std::fs::rename(&new, &file).expect("renamed");
-        assert_eq!(next(&wishes, || ()), Some(Wish::Changed));
-        assert!(wishes.try_recv().is_err(), "one change was seen as two");
+        change(&changes);
     }
 
     #[test]
@@ -170,18 +144,8 @@ mod tests {
         let (target, link) = (folder.path().join("target"), folder.path().join("link"));
         std::fs::write(&target, "1").expect("written");
         std::os::unix::fs::symlink(&target, &link).expect("linked");
-        let (_watcher, wishes) = watch(&[link]);
+        let (_watcher, changes) = watch(&[link]);
         std::fs::write(&target, "2").expect("written");
-        assert_eq!(next(&wishes, || ()), Some(Wish::Changed));
-    }
-
-    #[test]
-    fn a_wish_outweighs_a_change() {
-        let (sender, wishes) = mpsc::channel();
-        sender.send(Wish::Changed).expect("sent");
-        sender.send(Wish::Reload).expect("sent");
-        assert_eq!(next(&wishes, || ()), Some(Wish::Reload));
-        drop(sender);
-        assert_eq!(next(&wishes, || ()), None);
+        change(&changes);
     }
 }
