@@ -11,6 +11,7 @@ use crate::strategy::{Rehearsal, Standing, Strategy};
 const KEPT: usize = 6;
 
 /// One strategy's time in force.
+#[expect(dead_code, reason = "told by the admin API, which follows")]
 pub struct Version {
     /// 1 for the pool's first, then one more for each that came into force.
     pub number: u64,
@@ -73,6 +74,7 @@ impl History {
     }
 
     /// Newest first.
+    #[expect(dead_code, reason = "told by the admin API, which follows")]
     pub fn versions(&self) -> &[Arc<Version>] {
         &self.versions
     }

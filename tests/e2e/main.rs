@@ -6,6 +6,7 @@
 
 mod balance;
 mod cli;
+mod conduct;
 mod faults;
 mod forwarding;
 mod lifecycle;

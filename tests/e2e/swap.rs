@@ -8,11 +8,11 @@ use anubis_tests::{Backend, Client, Config, Load, Proxy, guests};
 
 use crate::{REFUSED, RELOADED};
 
-fn abc() -> [Backend; 3] {
+pub fn abc() -> [Backend; 3] {
     ["a", "b", "c"].map(|name| Backend::named(name).start())
 }
 
-fn config(strategy: &str, backends: &[Backend]) -> Config {
+pub fn config(strategy: &str, backends: &[Backend]) -> Config {
     backends
         .iter()
         .fold(Config::strategy(strategy), |config, backend| {
@@ -20,7 +20,7 @@ fn config(strategy: &str, backends: &[Backend]) -> Config {
         })
 }
 
-async fn with_plugin(backends: &[Backend], plugin: Vec<u8>) -> Proxy {
+pub async fn with_plugin(backends: &[Backend], plugin: Vec<u8>) -> Proxy {
     Folder::with(config("./mine.wasm", backends))
         .file("mine.wasm", plugin)
         .start()
@@ -28,7 +28,7 @@ async fn with_plugin(backends: &[Backend], plugin: Vec<u8>) -> Proxy {
 }
 
 /// All further answers come from this backend alone.
-async fn only(load: &Load, name: &str) {
+pub async fn only(load: &Load, name: &str) {
     // What was picked before may still be on its way.
     load.more(50).await;
     load.report().assert_none_failed();

@@ -110,7 +110,8 @@ mod tests {
 
     fn watch(files: &[PathBuf]) -> (Watcher, mpsc::Receiver<()>) {
         let (sender, changes) = mpsc::channel();
-        let mut watcher = Watcher::new(move || drop(sender.send(()))).expect("a watcher");
+        let mut watcher =
+            Watcher::new(move || sender.send(()).unwrap_or_default()).expect("a watcher");
         watcher.follow(files);
         (watcher, changes)
     }
