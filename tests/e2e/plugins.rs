@@ -1,4 +1,7 @@
-//! Plugins that misbehave, at start and while serving.
+//! Plugins that misbehave, at start and while serving. `tests/guests/README.md`
+//! says which test is about which of their tricks.
+
+use std::time::{Duration, SystemTime};
 
 use anubis_tests::proxy::{Folder, Running, command};
 use anubis_tests::{Backend, Config, Load, guests};
@@ -12,12 +15,23 @@ fn folder(backends: &[Backend], plugin: impl AsRef<[u8]>) -> Folder {
     Folder::with(config).file("mine.wasm", plugin)
 }
 
-/// Every request is answered, by more than one backend, although the plugin
-/// fails whenever it is asked; the log says so.
+/// What is expected of the proxy whatever a plugin does while it serves: every
+/// request is answered, by more than one backend; the fault is counted by its
+/// kind; the plugin is in quarantine within a second; its memory is given back.
 async fn serves_in_spite_of(kind: &str, plugin: Vec<u8>) {
     let backends = ["a", "b", "c"].map(|name| Backend::named(name).start());
     let proxy = folder(&backends, plugin).start().await;
-    let report = Load::of(600, proxy.address(), 8).await;
+    let baseline = proxy.resident();
+    let load = Load::start(proxy.address(), 8);
+    load.more(600).await;
+    let fault = proxy.log("plugin faulted").await;
+    assert_eq!(fault["kind"], kind, "{fault}");
+    assert_eq!(fault["pool"], "web", "{fault}");
+    let quarantine = proxy.log("plugin in quarantine").await;
+    let took = time(&quarantine) - time(&fault);
+    assert!(took < Duration::from_secs(1), "quarantine after {took:?}");
+    proxy.resident_below(baseline + (24 << 20)).await;
+    let report = load.stop().await;
     report.assert_none_failed();
     for name in ["a", "b", "c"] {
         assert!(
@@ -26,10 +40,15 @@ async fn serves_in_spite_of(kind: &str, plugin: Vec<u8>) {
             report.by_backend
         );
     }
-    let line = proxy.log("plugin faulted").await.to_string();
-    for part in ["web", "mine.wasm", kind] {
-        assert!(line.contains(part), "{part} is not in {line}");
-    }
+    assert!(!proxy.process().logged("panicked"));
+}
+
+/// When a line was logged.
+fn time(line: &serde_json::Value) -> Duration {
+    let text = line["timestamp"].as_str().unwrap_or_default();
+    let time = humantime::parse_rfc3339(text).unwrap_or_else(|_| panic!("no time in {line}"));
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .expect("it is later than 1970")
 }
 
 #[tokio::test]
@@ -70,8 +89,43 @@ async fn one_that_answers_out_of_range_fails_no_request() {
         "(i32.const -1)",
         "(i32.const 1000000)",
     ] {
-        serves_in_spite_of("index", guests::live(index)).await;
+        serves_in_spite_of("bad-index", guests::live(index)).await;
     }
+}
+
+#[tokio::test]
+async fn one_that_takes_all_memory_fails_no_request() {
+    let grow = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+      unreachable";
+    serves_in_spite_of("memory", guests::live(grow)).await;
+}
+
+#[tokio::test]
+async fn one_that_fills_its_memory_for_ever_fails_no_request() {
+    let fill = "(loop $again
+        (memory.fill (i32.const 0) (i32.const 0) (i32.const 1048576)) (br $again))
+      unreachable";
+    serves_in_spite_of("deadline", guests::live(fill)).await;
+}
+
+#[tokio::test]
+async fn one_that_answers_outside_its_memory_fails_no_request() {
+    for address in ["-16", "1048572", "17"] {
+        let answer = format!("(return (i32.const {address}))");
+        serves_in_spite_of("lift", guests::live(&answer)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_answers_what_the_contract_does_not_have_fails_no_request() {
+    let answer = "(i32.store (i32.const 16) (i32.const 7)) (return (i32.const 16))";
+    serves_in_spite_of("lift", guests::live(answer)).await;
+    // error, reject, 99
+    let refusal = "(i32.store8 (i32.const 16) (i32.const 1))
+      (i32.store8 (i32.const 20) (i32.const 2))
+      (i32.store16 (i32.const 22) (i32.const 99))
+      (return (i32.const 16))";
+    serves_in_spite_of("bad-status", guests::live(refusal)).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -173,6 +174,17 @@ impl Proxy {
     /// Resident memory, in bytes.
     pub fn resident(&self) -> u64 {
         self.running.status("VmRSS:") * 1024
+    }
+
+    /// Waits until it is below `bytes`.
+    pub async fn resident_below(&self, bytes: u64) {
+        within(&format!("less than {bytes} bytes of memory"), async {
+            // The kernel sends no event for it.
+            while self.resident() >= bytes {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
     }
 }
 
