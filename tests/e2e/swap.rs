@@ -173,6 +173,26 @@ async fn a_plugin_that_traps_after_a_swap_fails_no_request() {
 }
 
 #[tokio::test]
+async fn a_state_that_the_new_one_cannot_bear_leaves_the_old_one_in_force() {
+    let backends = abc();
+    let proxy = with_plugin(&backends, guests::wasm("state-noise")).await;
+    let load = Load::start(proxy.address(), 4);
+    only(&load, "a").await;
+    proxy.replace("mine.wasm", guests::wasm("counts"));
+    let refusal = proxy.log(REFUSED).await.to_string();
+    assert!(
+        refusal.contains("mine.wasm") && refusal.contains("trap"),
+        "{refusal}"
+    );
+    only(&load, "a").await;
+    proxy.replace("mine.wasm", guests::wasm("state-refuses"));
+    proxy.log(RELOADED).await;
+    proxy.log("starts without the state").await;
+    only(&load, "a").await;
+    load.stop().await.assert_none_failed();
+}
+
+#[tokio::test]
 async fn the_same_bytes_are_no_swap() {
     let backends = abc();
     let proxy = with_plugin(&backends, guests::always(1)).await;

@@ -434,6 +434,21 @@ fn nobody_finds_what_another_left_behind() {
     }
 }
 
+/// Ten thousand times one pool's plugin leaves its mark wherever it can, and
+/// traps; whoever starts next, in its place, looks everywhere.
+#[test]
+fn nobody_finds_what_another_pools_plugin_left_behind() {
+    let (leaves, seeks) = (plugin("canary-leaves"), plugin("canary-seeks"));
+    for _ in 0..10_000 {
+        let mut one = Instance::start(&leaves, &settings(), members()).unwrap();
+        let fault = pick(&mut one, &rows(2)).unwrap_err();
+        assert_eq!(fault.kind, FaultKind::Trap);
+        drop(one);
+        let mut other = Instance::start(&seeks, &settings(), members()).unwrap();
+        assert_eq!(pick(&mut other, &rows(2)), Ok(Answer::Index(0)));
+    }
+}
+
 #[test]
 fn a_crowd_of_instances_is_not_started() {
     let fault = start_with("crowd", &settings()).err().unwrap();

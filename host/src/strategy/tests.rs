@@ -533,8 +533,19 @@ fn a_rehearsal_tells_what_becomes_of_the_state() {
         rehearsal.unwrap().state
     };
     assert_eq!(hand_over("counts", "counts"), HandOver::Taken);
+    assert_eq!(hand_over("state-noise", "state-noise"), HandOver::Taken);
+    let refused = HandOver::Refused("not mine".into());
+    assert_eq!(hand_over("state-refuses", "counts"), refused);
     assert_eq!(hand_over("counts", "always-first"), HandOver::None);
     assert_eq!(hand_over("always-first", "counts"), HandOver::None);
+}
+
+#[test]
+fn who_cannot_bear_the_old_ones_state_is_not_let_in() {
+    let old = guest("state-noise");
+    let rehearsal = guest("counts").rehearse(&rows(3), members(), Some(&old));
+    let why = format!("{:#}", rehearsal.unwrap_err());
+    assert!(why.contains("trap: "), "{why}");
 }
 
 #[test]
