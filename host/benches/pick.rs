@@ -119,7 +119,7 @@ struct Subject {
 impl Subject {
     fn new(strategy: &Arc<Strategy>, size: u32) -> Self {
         let rows = rows(size);
-        let mut picker = Picker::new(strategy.clone(), Arc::new(Nameless), None);
+        let mut picker = Picker::new(strategy.clone(), None, Arc::new(Nameless), None, 0);
         picker.replan_if_due(&rows, 0, 1);
         let mut inbound = Inbound::default();
         for (name, value) in [("host", "a.example"), ("accept", "*/*"), ("x-backend", "1")] {

@@ -1,7 +1,10 @@
 //! One client connection: what it is waiting for, and for how long it may.
 //!
 //! HTTP/1.1 connections do one thing at a time, so one [`Alarm`] serves them
-//! for life; [`Watch`] says what its ringing means.
+//! for life; [`Watch`] says what its ringing means. What a client sends is
+//! looked at by [`framing`] before hyper sees it.
+
+mod framing;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -20,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use self::framing::{Framing, Violation};
 use crate::config::ListenerSettings;
 use crate::listener::{Handed, Place};
 use crate::proxy::{self, Forwarding};
@@ -30,6 +34,11 @@ use crate::worker::Worker;
 /// time (RFC 9110 section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Sent before closing on a client whose request two readers could read in two
+/// ways (RFC 9112 section 2.2 and others; see [`framing`]).
+const BAD_REQUEST: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// What a connection is doing, and until when.
 ///
@@ -44,6 +53,8 @@ pub struct Watch {
     stalled: AtomicBool,
     /// It was told to end; the next ringing cuts it.
     ending: AtomicBool,
+    /// What follows is no HTTP/1: the connection was switched to another protocol.
+    switched: AtomicBool,
     header_timeout: Duration,
     keep_alive: Duration,
     idle_timeout: Duration,
@@ -72,6 +83,7 @@ impl Watch {
             head_overdue: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
@@ -106,6 +118,16 @@ impl Watch {
             Phase::Streaming => self.alarm.set(self.idle_timeout),
             Phase::Idle | Phase::Head => {}
         }
+    }
+
+    /// The client was told that the protocol changes: its bytes are its own.
+    pub fn switched(&self) {
+        self.switched.store(true, Relaxed);
+    }
+
+    /// No response is under way, nor being waited for.
+    fn is_between_requests(&self) -> bool {
+        matches!(self.phase(), Phase::Idle | Phase::Head)
     }
 
     /// With a keep-alive of zero a connection is for one request.
@@ -295,10 +317,16 @@ impl Client {
     }
 }
 
-/// The client's socket: reports arriving bytes to the [`Watch`].
+/// The client's socket: reports arriving bytes to the [`Watch`], and lets none
+/// pass that [`framing`] does not.
 pub struct Socket {
     stream: TcpStream,
     watch: Arc<Watch>,
+    framing: Framing,
+    /// What followed a request for an upgrade, until that is answered.
+    held: Vec<u8>,
+    /// Bytes were held back; nothing passes any more.
+    malformed: bool,
     /// The last write did not get through: more of a response is waiting.
     blocked: bool,
 }
@@ -309,8 +337,48 @@ impl Socket {
         Socket {
             stream,
             watch,
+            framing: Framing::default(),
+            held: Vec::new(),
+            malformed: false,
             blocked: false,
         }
+    }
+
+    /// What was held, then what arrives.
+    fn poll_bytes(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            return self.stream().poll_read(cx, buffer);
+        }
+        let fits = self.held.len().min(buffer.remaining());
+        buffer.put_slice(&self.held[..fits]);
+        self.held.drain(..fits);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Answers for the request path, and ends the stream. Never into the middle
+    /// of a response, and as far as the client's window lets us.
+    fn refuse(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &[u8]) -> Poll<io::Result<()>> {
+        if !self.blocked {
+            let _ = self.stream().poll_write(cx, answer);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What follows must not pass. A body cannot be mended: its request says so.
+    /// A request before a bad head is answered first: hyper reads again when it
+    /// is done with that one.
+    fn poll_malformed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.framing.is_in_head() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        if !self.watch.is_between_requests() {
+            return Poll::Pending;
+        }
+        self.refuse(cx, BAD_REQUEST)
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
@@ -325,19 +393,45 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.watch.head_overdue.load(Relaxed) {
-            // Never into the middle of a response, and as far as the client's
-            // window lets us; then end of stream.
-            if !self.blocked {
-                let _ = self.stream().poll_write(cx, REQUEST_TIMEOUT);
+            return self.refuse(cx, REQUEST_TIMEOUT);
+        }
+        if self.malformed {
+            return self.poll_malformed(cx);
+        }
+        let switched = self.watch.switched.load(Relaxed);
+        if self.framing.holds() && !switched {
+            if !self.watch.is_between_requests() {
+                return Poll::Pending;
             }
-            return Poll::Ready(Ok(()));
+            self.framing.go_on();
         }
         let before = buffer.filled().len();
-        let read = self.as_mut().stream().poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.watch.bytes_arrived();
+        ready!(self.as_mut().poll_bytes(cx, buffer))?;
+        if buffer.filled().len() == before {
+            return Poll::Ready(Ok(()));
         }
-        read
+        self.watch.bytes_arrived();
+        if switched {
+            return Poll::Ready(Ok(()));
+        }
+        let arrived = &buffer.filled()[before..];
+        let passed = match self.framing.feed(arrived) {
+            Ok(passed) => {
+                self.held.splice(0..0, arrived[passed..].iter().copied());
+                passed
+            }
+            Err(Violation(at)) => {
+                self.malformed = true;
+                at
+            }
+        };
+        buffer.set_filled(before + passed);
+        match (passed, self.malformed) {
+            (0, true) => self.poll_malformed(cx),
+            // Only what is held: it follows a request that is being answered.
+            (0, false) => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -85,7 +85,6 @@ async fn fields_refused(statuses: &[u16], fields: &[&str]) {
 }
 
 #[tokio::test]
-#[ignore = "hyper reads these one way only (RFC 9112 allows it); the check in front of it is to come"]
 async fn length_and_chunked_together() {
     fields_refused(
         &[400],
@@ -214,7 +213,6 @@ async fn controls_in_values() {
 }
 
 #[tokio::test]
-#[ignore = "hyper reads these one way only (RFC 9112 allows it); the check in front of it is to come"]
 async fn lines_that_end_in_half() {
     refused(
         &[400],
@@ -228,6 +226,45 @@ async fn lines_that_end_in_half() {
         ],
     )
     .await;
+}
+
+/// What came before is answered, in order, and then the refusal.
+#[tokio::test]
+async fn a_request_before_a_bad_one_is_answered() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let mut client = Client::connect(proxy.address()).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /bad HTTP/1.1\nHost: h\r\n\r\n")
+        .await;
+    assert_eq!(client.try_response().await.expect("an answer").text(), "a");
+    assert_eq!(
+        client.try_response().await.expect("a refusal").status(),
+        400
+    );
+    assert!(client.try_response().await.is_err(), "and the end");
+    assert_eq!(backend.seen().requests, 1);
+}
+
+/// A refused wish to switch does not open a way around the check.
+#[tokio::test]
+async fn a_wish_to_switch_hides_nothing() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    for wish in ["websocket", "h2c"] {
+        let mut client = Client::connect(proxy.address()).await;
+        client
+            .send(format!(
+                "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: {wish}\r\n\r\n\
+                 GET /good HTTP/1.1\r\nHost: h\r\n\r\nGET /bad HTTP/1.1\nHost: h\r\n\r\n"
+            ))
+            .await;
+        for answer in [200, 200, 400] {
+            let response = within("an answer", client.try_response()).await;
+            assert_eq!(response.expect("an answer").status(), answer, "{wish}");
+        }
+    }
+    assert_eq!(backend.seen().requests, 4);
 }
 
 #[tokio::test]

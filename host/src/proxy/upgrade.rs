@@ -53,6 +53,7 @@ pub fn switch(
         client: Rc::clone(client),
         _open: client.worker.open(),
     };
+    client.watch.switched();
     tokio::task::spawn_local(tunnel.run());
     Ok(answer)
 }

@@ -1,0 +1,406 @@
+//! What hyper reads one way only and somebody else might read another way: two
+//! readers that disagree on where a request ends are what request smuggling is
+//! made of. So it is refused in front of hyper, byte for byte:
+//!
+//! - a line that ends in a bare LF, or has a CR in the middle (RFC 9112,
+//!   section 2.2 lets a recipient accept the one and tells it to mend the other),
+//! - a `Content-Length` beside a `Transfer-Encoding` (section 6.3 lets a
+//!   recipient drop the length),
+//! - a chunk whose size is not just hexadecimal digits (section 7.1), and one
+//!   whose data does not end where its size says.
+//!
+//! Everything else about a request is `proxy/request.rs`' affair. No IO, no
+//! allocation: bytes in, and whether they may pass.
+
+use memchr::{memchr, memchr2};
+
+/// As much of a line as is looked at: the longest field name here, its colon,
+/// and a length of 20 digits with some space around.
+const LINE: usize = 64;
+/// Hexadecimal digits of a chunk's size: 2^60 is more than anybody sends.
+const SIZE_DIGITS: u32 = 15;
+
+/// Follows one client's bytes from request to request.
+#[derive(Debug)]
+pub struct Framing {
+    place: Place,
+    /// The last byte was the CR of a line's end.
+    carriage_return: bool,
+    line: Line,
+    /// What the head so far says of the body.
+    length: Option<u64>,
+    chunked: bool,
+    /// The request asks to switch to another protocol. What follows it may be
+    /// that, or another request: it is held until the answer is known.
+    upgrade: bool,
+}
+
+/// Where in a request the next byte belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before the request line; empty lines are skipped (RFC 9112, section 2.2).
+    Start,
+    Fields,
+    /// So many bytes of a body or a chunk.
+    Data {
+        left: u64,
+        chunk: bool,
+    },
+    /// The line's end after a chunk's data.
+    ChunkEnd,
+    ChunkSize,
+    Trailers,
+}
+
+/// The beginning of the current line.
+#[derive(Debug)]
+struct Line {
+    bytes: [u8; LINE],
+    length: usize,
+    /// It goes on beyond what is kept.
+    cut: bool,
+}
+
+/// The byte at this index is where the request stops making sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation(pub usize);
+
+impl Default for Framing {
+    fn default() -> Self {
+        Self {
+            place: Place::Start,
+            carriage_return: false,
+            line: Line {
+                bytes: [0; LINE],
+                length: 0,
+                cut: false,
+            },
+            length: None,
+            chunked: false,
+            upgrade: false,
+        }
+    }
+}
+
+impl Framing {
+    /// Looks at the next bytes of the client. How many of them may pass now:
+    /// fewer than all when they follow a request for an upgrade.
+    ///
+    /// # Errors
+    ///
+    /// Those from the index on must not pass.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let mut at = 0;
+        while at < bytes.len() && !self.holds() {
+            let rest = &bytes[at..];
+            at += match self.place {
+                Place::Data { left, chunk } => self.data(left, chunk, rest),
+                _ => self
+                    .line(rest)
+                    .map_err(|Violation(in_rest)| Violation(at + in_rest))?,
+            };
+        }
+        Ok(at)
+    }
+
+    /// Nothing more passes until [`Framing::go_on`].
+    pub fn holds(&self) -> bool {
+        self.upgrade && self.place == Place::Start
+    }
+
+    /// The upgrade was refused: what follows is another request.
+    pub fn go_on(&mut self) {
+        self.upgrade = false;
+    }
+
+    /// What comes next belongs to a request's head.
+    pub fn is_in_head(&self) -> bool {
+        matches!(self.place, Place::Start | Place::Fields)
+    }
+
+    fn data(&mut self, left: u64, chunk: bool, bytes: &[u8]) -> usize {
+        let used = left.min(bytes.len() as u64);
+        self.place = match (left - used, chunk) {
+            (0, true) => Place::ChunkEnd,
+            (0, false) => Place::Start,
+            (left, chunk) => Place::Data { left, chunk },
+        };
+        used as usize
+    }
+
+    /// Takes up to the CR of the line's end, or the LF after it; how much that was.
+    fn line(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        if self.carriage_return {
+            self.carriage_return = false;
+            let ends = bytes[0] == b'\n' && self.end_of_line();
+            return if ends { Ok(1) } else { Err(Violation(0)) };
+        }
+        let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+        self.line.add(&bytes[..end]);
+        match bytes.get(end) {
+            None => Ok(end),
+            Some(b'\r') => {
+                self.carriage_return = true;
+                Ok(end + 1)
+            }
+            Some(_bare_line_feed) => Err(Violation(end)),
+        }
+    }
+
+    /// A whole line is there; false if it must not be.
+    fn end_of_line(&mut self) -> bool {
+        let next = self.after_line();
+        self.line.clear();
+        match next {
+            Some(place) => {
+                self.place = place;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn after_line(&mut self) -> Option<Place> {
+        let empty = self.line.is_empty();
+        match self.place {
+            Place::Start if empty => Some(Place::Start),
+            Place::Start => {
+                (self.length, self.chunked) = (None, false);
+                Some(Place::Fields)
+            }
+            Place::Fields if empty => self.after_head(),
+            Place::Fields => self.field().map(|()| Place::Fields),
+            Place::ChunkSize => Some(match self.line.chunk_size()? {
+                0 => Place::Trailers,
+                left => Place::Data { left, chunk: true },
+            }),
+            Place::ChunkEnd => empty.then_some(Place::ChunkSize),
+            Place::Trailers if empty => Some(Place::Start),
+            Place::Trailers => Some(Place::Trailers),
+            Place::Data { .. } => None,
+        }
+    }
+
+    fn after_head(&self) -> Option<Place> {
+        match (self.chunked, self.length) {
+            (true, Some(_)) => None,
+            (true, None) => Some(Place::ChunkSize),
+            (false, None | Some(0)) => Some(Place::Start),
+            (false, Some(left)) => Some(Place::Data { left, chunk: false }),
+        }
+    }
+
+    fn field(&mut self) -> Option<()> {
+        let line = self.line.bytes();
+        // What is no field is for hyper to refuse.
+        let Some(colon) = memchr(b':', line) else {
+            return Some(());
+        };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            let length = (!self.line.cut).then(|| number(value)).flatten()?;
+            // Twice the same is once (RFC 9110, section 8.6).
+            if self.length.is_some_and(|before| before != length) {
+                return None;
+            }
+            self.length = Some(length);
+        }
+        Some(())
+    }
+}
+
+impl Line {
+    fn add(&mut self, bytes: &[u8]) {
+        let kept = bytes.len().min(LINE - self.length);
+        self.bytes[self.length..self.length + kept].copy_from_slice(&bytes[..kept]);
+        self.length += kept;
+        self.cut |= kept < bytes.len();
+    }
+
+    fn clear(&mut self) {
+        self.length = 0;
+        self.cut = false;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// The size that a chunk begins with; extensions may follow.
+    fn chunk_size(&self) -> Option<u64> {
+        let line = self.bytes();
+        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+        let count = digits.clone().count();
+        let extension = line[count..].trim_ascii_start();
+        let well_formed = extension.is_empty() || extension[0] == b';';
+        if count == 0 || count as u32 > SIZE_DIGITS || !well_formed {
+            return None;
+        }
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(u64::from);
+        digits
+            .map(digit)
+            .try_fold(0, |size, digit| Some(size << 4 | digit?))
+    }
+}
+
+/// A `Content-Length`: digits, with optional space around.
+fn number(value: &[u8]) -> Option<u64> {
+    let value = value.trim_ascii();
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fed(bytes: &[u8]) -> Result<(), Violation> {
+        let passed = Framing::default().feed(bytes)?;
+        assert_eq!(passed, bytes.len(), "nothing is held");
+        Ok(())
+    }
+
+    /// The first byte that must not pass, when they come in these pieces.
+    fn fed_in_pieces(bytes: &[u8], cuts: &[usize]) -> Option<usize> {
+        let mut framing = Framing::default();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        for piece in cuts.windows(2) {
+            if let Err(Violation(at)) = framing.feed(&bytes[piece[0]..piece[1]]) {
+                return Some(piece[0] + at);
+            }
+        }
+        None
+    }
+
+    const GOOD: [&str; 7] = [
+        "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\na\nb\rc",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\n\n\r\n\r\nA \r\n0123456789\r\n0\r\nX: y\r\n\r\n",
+        "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    ];
+
+    #[test]
+    fn requests_that_are_what_they_say_pass() {
+        for request in GOOD {
+            assert_eq!(fed(request.as_bytes()), Ok(()), "{request:?}");
+        }
+        let long = format!(
+            "GET /{} HTTP/1.1\r\nX: {}\r\n\r\n",
+            "x".repeat(9999),
+            "y".repeat(9999)
+        );
+        assert_eq!(fed(long.as_bytes()), Ok(()));
+        assert_eq!(fed(GOOD.concat().as_bytes()), Ok(()), "one after the other");
+    }
+
+    #[test]
+    fn what_two_readers_may_read_differently_does_not() {
+        for (passes, rest) in [
+            ("GET / HTTP/1.1", "\nHost: h\r\n\r\n"),
+            ("GET / HTTP/1.1\r", "x"),
+            ("GET / HTTP/1.1\r\nHost: h\r", "X: y\r\n\r\n"),
+            ("GET / HTTP/1.1\r\nHost: h\r\n", "\n"),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: x\r\nContent-Length: 5\r\n\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r",
+                "\n",
+            ),
+            ("POST / HTTP/1.1\r\nContent-Length: 5, 5\r", "\n"),
+            ("POST / HTTP/1.1\r\nContent-Length: +5\r", "\n"),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 99999999999999999999\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1000000000000000\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r",
+                "\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1",
+                "\na\r\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y",
+                "\n\r\n",
+            ),
+        ] {
+            let request = format!("{passes}{rest}");
+            let violation = fed_in_pieces(request.as_bytes(), &[]);
+            assert_eq!(violation, Some(passes.len()), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_wish_to_switch_is_held() {
+        let mut framing = Framing::default();
+        let wish = "GET / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\n!";
+        let bytes = format!("{wish}GET / HTTP/1.1\nHost: h\r\n\r\n");
+        assert_eq!(framing.feed(bytes.as_bytes()), Ok(wish.len()));
+        assert!(framing.holds());
+        let rest = &bytes.as_bytes()[wish.len()..];
+        assert_eq!(framing.feed(rest), Ok(0));
+        framing.go_on();
+        assert_eq!(framing.feed(rest), Err(Violation(14)));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_make_no_difference(
+            which in prop::collection::vec(0..GOOD.len(), 1..4),
+            noise in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            cuts in prop::collection::vec(any::<usize>(), 0..8),
+        ) {
+            let mut bytes: Vec<u8> = which.iter().flat_map(|&one| GOOD[one].bytes()).collect();
+            if let Some((place, byte)) = noise {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            prop_assert_eq!(fed_in_pieces(&bytes, &cuts), fed_in_pieces(&bytes, &[]));
+        }
+
+        #[test]
+        fn anything_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = Framing::default().feed(&bytes);
+        }
+    }
+}
