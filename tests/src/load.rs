@@ -31,6 +31,8 @@ pub struct Report {
     pub failed: usize,
     /// The longest that a response took.
     pub slowest: Duration,
+    /// What each answered one took, in the order of their ends.
+    pub took: Vec<Duration>,
 }
 
 impl Report {
@@ -42,6 +44,16 @@ impl Report {
     /// This backend's share of the answers, 0 to 1.
     pub fn share(&self, backend: &str) -> f64 {
         self.of(backend) as f64 / self.answered.max(1) as f64
+    }
+
+    /// So many of a hundred were answered within this time.
+    pub fn percentile(&self, percent: f64) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        let rank = (took.len() as f64 * percent / 100.0).ceil() as usize;
+        took.get(rank.saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// # Panics
@@ -63,6 +75,7 @@ impl Report {
         match result {
             Ok(response) if response.status() == 200 => {
                 self.answered += 1;
+                self.took.push(took);
                 *self.by_backend.entry(response.text()).or_default() += 1;
             }
             Ok(response) => self.fail(format!("{}{}", response.head, response.text())),
@@ -90,11 +103,17 @@ impl Load {
     /// Starts `connections` keep-alive connections, each with one request after
     /// the other. A connection that the proxy closes unannounced is a failure.
     pub fn start(address: SocketAddr, connections: usize) -> Self {
+        Self::at(address, "/load", connections)
+    }
+
+    /// The same for this path.
+    pub fn at(address: SocketAddr, path: &str, connections: usize) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (count, done) = watch::channel(0);
         let report = Arc::<Mutex<Report>>::default();
         let work = Work {
             address,
+            request: format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into(),
             stopped,
             count: Arc::new(count),
             report: report.clone(),
@@ -158,6 +177,7 @@ impl Drop for Load {
 #[derive(Clone)]
 struct Work {
     address: SocketAddr,
+    request: Arc<str>,
     stopped: watch::Receiver<bool>,
     count: Arc<watch::Sender<usize>>,
     report: Arc<Mutex<Report>>,
@@ -206,8 +226,7 @@ impl Work {
             Some(client) => client,
             None => kept.insert(Client::try_connect(self.address).await?),
         };
-        let request = format!("GET /load HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
-        client.writer.write_all(request.as_bytes()).await?;
+        client.writer.write_all(self.request.as_bytes()).await?;
         client.try_response().await
     }
 }
