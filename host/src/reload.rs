@@ -129,6 +129,12 @@ impl Publisher {
         if settings.workers != self.settings.workers {
             tracing::warn!(key = "workers", "takes effect at the next start");
         }
+        if settings.compile.time != self.settings.compile.time {
+            tracing::warn!(key = "compile-time", "takes effect at the next start");
+        }
+        if settings.compile.cache != self.settings.compile.cache {
+            tracing::warn!(key = "cache-dir", "takes effect at the next start");
+        }
         if settings.log.format != self.settings.log.format {
             tracing::warn!(key = "log.format", "takes effect at the next start");
         }

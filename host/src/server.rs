@@ -1,5 +1,7 @@
 //! The process: start in order, follow signals and files, end in order.
 
+mod engine;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -14,7 +16,6 @@ pub use crate::control::Source;
 use crate::control::{Control, Controller};
 use crate::generation::Generation;
 use crate::listener::Spread;
-use crate::plugin::Engine;
 use crate::reload::{self, Publisher};
 use crate::telemetry::access::AccessLog;
 use crate::worker::{self, Seat};
@@ -65,15 +66,13 @@ pub fn run(settings: Settings, source: Source) -> Result<(), StartError> {
 }
 
 /// Sees whether a proxy could start with `settings`: compiles and rehearses
-/// every plugin, and binds nothing.
+/// every plugin; binds nothing and keeps nothing.
 ///
 /// # Errors
 ///
 /// As [`Server::start`], but for addresses.
 pub fn check(settings: &Settings) -> Result<(), StartError> {
-    let engine = Engine::new()
-        .context("plugin engine")
-        .map_err(StartError::Other)?;
+    let engine = engine::start(settings, None)?;
     reload::check(&engine, settings)
 }
 
@@ -94,9 +93,7 @@ impl Server {
     /// gives no threads.
     pub fn start(settings: Settings, source: Source) -> Result<Server, StartError> {
         let started = Instant::now();
-        let engine = Engine::new()
-            .context("plugin engine")
-            .map_err(StartError::Other)?;
+        let engine = engine::start(&settings, engine::cache(&settings)?)?;
         let start = |settings| Publisher::start(engine.clone(), settings, started);
         let controller = Controller::new(settings.clone(), source, None, start)?;
         let publisher = controller.publisher();

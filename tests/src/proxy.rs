@@ -34,6 +34,10 @@ pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    // Nothing that it compiles is left behind in the user's cache.
+    for variable in ["CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME"] {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, and what the process ends with.
 
 mod check;
+mod compile_plugin;
 mod demo;
 mod run;
 
@@ -64,6 +65,8 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Demo(demo::Demo),
+    #[command(name = crate::plugin::child::COMMAND, hide = true)]
+    CompilePlugin(compile_plugin::CompilePlugin),
 }
 
 /// What the process ends with.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Demo(demo) => demo.execute(),
+        Command::CompilePlugin(compile) => compile.execute(),
     };
     telemetry::finish();
     ExitCode::from(exit as u8)

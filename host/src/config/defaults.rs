@@ -9,9 +9,9 @@ use http::uri::Authority;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    AccessLog, BackendSettings, BackendState, HashKey, HostHeader, HostPattern, ListenerSettings,
-    LogFormat, LogSettings, OnFault, PoolSettings, RouteSettings, Settings, StrategySettings,
-    StrategySource,
+    AccessLog, BackendSettings, BackendState, CacheFolder, CompileSettings, HashKey, HostHeader,
+    HostPattern, ListenerSettings, LogFormat, LogSettings, OnFault, PoolSettings, RouteSettings,
+    Settings, StrategySettings, StrategySource,
 };
 
 /// The strategy of a pool that names none.
@@ -24,6 +24,7 @@ impl Settings {
             workers: workers(),
             shutdown_grace: Duration::from_secs(30),
             log: LogSettings::default(),
+            compile: CompileSettings::default(),
             listeners: vec![listener],
             routes: vec![RouteSettings::everything_to(0)],
             pools: vec![pool],
@@ -38,6 +39,16 @@ impl Default for LogSettings {
             level: LevelFilter::INFO,
             format: LogFormat::Auto,
             access: AccessLog::Off,
+        }
+    }
+}
+
+impl Default for CompileSettings {
+    /// Python's runtime, the largest known, takes 11 s.
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(60),
+            cache: CacheFolder::Default,
         }
     }
 }

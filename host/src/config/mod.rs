@@ -81,6 +81,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Where log lines go and what they look like.
     pub log: LogSettings,
+    /// How plugins that are not shipped become code.
+    pub compile: CompileSettings,
     /// Sockets to accept on; never empty.
     pub listeners: Vec<ListenerSettings>,
     /// Host and path to pool, in the order written.
@@ -139,6 +141,26 @@ pub enum AccessLog {
     Off,
     Common,
     Json,
+}
+
+/// How plugins that are not shipped become code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileSettings {
+    /// CPU time that compiling one plugin may take, at least 1 s. Default 60 s.
+    pub time: Duration,
+    /// Where compiled plugins are kept.
+    pub cache: CacheFolder,
+}
+
+/// `cache-dir`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheFolder {
+    /// Not written: the user's own cache, if there is one.
+    Default,
+    /// Empty: nothing is kept.
+    Off,
+    /// This folder, relative to the configuration file.
+    At(PathBuf),
 }
 
 /// One `[[listeners]]` entry: a socket and what its clients may do.

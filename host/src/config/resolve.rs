@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 use super::file::{self, File};
 use super::read::Report;
 use super::values::{Text, Time, Whole};
-use super::{AccessLog, LogFormat, LogSettings, Settings};
+use super::{AccessLog, CacheFolder, LogFormat, LogSettings, Settings};
 use listeners::listeners;
 use pools::pools;
 use routes::{PoolNames, routes};
@@ -42,6 +42,11 @@ pub fn resolve(file: File, folder: &Path, report: &mut Report<'_>) -> Option<Set
         settings.workers = NonZeroUsize::new(workers)?;
     }
     set(&mut settings.shutdown_grace, file.shutdown_grace.map(time));
+    set(&mut settings.compile.time, file.compile_time.map(time));
+    set(
+        &mut settings.compile.cache,
+        file.cache_dir.map(|written| cache(&written, folder)),
+    );
     settings.warnings.append(&mut report.warnings);
     Some(settings)
 }
@@ -70,6 +75,13 @@ fn log(written: &file::Log) -> LogSettings {
                 file::AccessLog::Common => AccessLog::Common,
                 file::AccessLog::Json => AccessLog::Json,
             }),
+    }
+}
+
+fn cache(written: &str, folder: &Path) -> CacheFolder {
+    match written {
+        "" => CacheFolder::Off,
+        path => CacheFolder::At(folder.join(path)),
     }
 }
 

@@ -53,6 +53,8 @@ fn everything_that_can_be_written_is_read() {
     );
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.log.access, AccessLog::Common);
+    assert_eq!(settings.compile.time, Duration::from_secs(61));
+    assert_eq!(settings.compile.cache, CacheFolder::At("cache".into()));
 
     let listener = &settings.listeners[0];
     assert_eq!(listener.name, "public");

@@ -3,11 +3,9 @@
 //! What is refused is refused here, before any of its code has run: what is no
 //! component of the contract, and what wants to import anything else.
 
-use std::borrow::Cow;
 use std::sync::Arc;
-use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Lift, Lower};
 use wasmtime::component::{ComponentNamedList, Linker};
@@ -20,16 +18,7 @@ use super::bindings::{
 };
 use super::engine::Engine;
 use super::instance::Guest;
-
-/// Largest component taken, in bytes.
-pub const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
-
-/// A third of a busy worker's share: swaps should not wait for a quiet moment.
-const COMPILE_NICENESS: i32 = 5;
-const COMPILE_STACK: usize = 16 * 1024 * 1024;
-
-const MAGIC: &[u8] = b"\0asm";
-const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+use super::translate::WITHOUT_WASI;
 
 /// A validated and compiled plugin, ready to be instantiated.
 pub struct Plugin {
@@ -67,8 +56,7 @@ impl Plugin {
     /// # Errors
     /// Says in words what is wrong with the bytes; the caller names the file.
     pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Self> {
-        let bytes = as_component(bytes)?;
-        let component = compile(engine, &bytes)?;
+        let component = engine.compiler().compile(engine.wasmtime(), bytes)?;
         let imports = checked_imports(engine, &component)?;
         let component = link(engine.linker(), &component)?;
         let exports = Exports::probe(&component)?;
@@ -146,108 +134,6 @@ impl Drop for Plugin {
         self.engine.disposal().dispose(self.component.take());
     }
 }
-
-/// Compiles one component at a time, on a thread of its own that yields to
-/// everything else: traffic flows meanwhile. The thread's stack is large, for
-/// deeply nested code.
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component> {
-    let _turn = engine.compiling().lock();
-    let compiled = thread::scope(|scope| {
-        let work = || {
-            // Where it is not allowed, it just competes.
-            let _ = rustix::process::nice(COMPILE_NICENESS);
-            Component::from_binary(engine.wasmtime(), bytes)
-        };
-        let thread = thread::Builder::new()
-            .name("anubis-compile".into())
-            .stack_size(COMPILE_STACK)
-            .spawn_scoped(scope, work)
-            .context("no thread to compile it on")?;
-        thread
-            .join()
-            .map_err(|_panic| anyhow!("the compiler panicked"))
-    })?;
-    compiled.map_err(|error| anyhow!("not a valid component: {error:#}"))
-}
-
-/// The component in `bytes`, made from a core module if need be.
-fn as_component(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
-    ensure!(!bytes.is_empty(), "the file is empty");
-    ensure!(
-        bytes.len() as u64 <= MAX_COMPONENT_BYTES,
-        "larger than {} MiB",
-        MAX_COMPONENT_BYTES >> 20
-    );
-    ensure!(
-        wasmtime::Engine::detect_precompiled(bytes).is_none(),
-        "precompiled code is not accepted: give the component that it was compiled from"
-    );
-    if !bytes.starts_with(MAGIC) {
-        ensure!(
-            !looks_like_text(bytes),
-            "WebAssembly text is not accepted: translate it first (`wasm-tools parse`)"
-        );
-        bail!("not WebAssembly: it does not begin with \\0asm");
-    }
-    if bytes.starts_with(MODULE) {
-        // The decoder trusts the lengths that a module states of itself: a
-        // truncated one can make it panic, which must stay this file's problem.
-        return std::panic::catch_unwind(|| componentize(bytes))
-            .unwrap_or_else(|_| Err(anyhow!("not a valid core module: truncated or damaged")))
-            .map(Cow::Owned);
-    }
-    Ok(Cow::Borrowed(bytes))
-}
-
-fn looks_like_text(bytes: &[u8]) -> bool {
-    let start = bytes.trim_ascii_start();
-    start.starts_with(b"(") || start.starts_with(b";;")
-}
-
-/// Every section of a core module ends within the file (WebAssembly core
-/// specification, section 5.5.2: an id and a LEB128 size before each).
-fn is_whole(module: &[u8]) -> bool {
-    let mut rest = module.get(8..).unwrap_or_default();
-    while let Some((_, after_id)) = rest.split_first() {
-        let Some(end) = after_id.iter().take(5).position(|byte| byte & 0x80 == 0) else {
-            return false;
-        };
-        let digits = after_id[..=end].iter().rev();
-        let size = digits.fold(0u64, |size, byte| size << 7 | u64::from(byte & 0x7f)) as usize;
-        match after_id.get(end + 1 + size..) {
-            Some(next) => rest = next,
-            None => return false,
-        }
-    }
-    true
-}
-
-fn componentize(module: &[u8]) -> Result<Vec<u8>> {
-    ensure!(is_whole(module), "not a valid core module: it is cut off");
-    let (typed, _) = wit_component::metadata::decode(module).context("not a valid core module")?;
-    ensure!(
-        typed.is_some(),
-        "a core module without a component type: it was not built against the contract's \
-         bindings (wit-bindgen), or the section was stripped"
-    );
-    wit_component::ComponentEncoder::default()
-        .module(module)
-        .and_then(|encoder| encoder.validate(false).encode())
-        .map_err(|error| explain_encoding(&error))
-}
-
-fn explain_encoding(error: &anyhow::Error) -> anyhow::Error {
-    let text = format!("{error:#}");
-    if text.contains("wasi") {
-        return anyhow!("the core module imports WASI ({text}); {WITHOUT_WASI}");
-    }
-    anyhow!("the core module cannot be made a component: {text}")
-}
-
-const WITHOUT_WASI: &str = "plugins run without WASI; build it without: in Rust for \
-    wasm32-unknown-unknown, in Python with `componentize-py componentize --stub-wasi`, in \
-    JavaScript with `--disable all` or `--backend-qjs-stub-wasi`, others with an adapter that \
-    imports nothing";
 
 /// Short names of the imported interfaces, all of them allowed.
 fn checked_imports(engine: &Engine, component: &Component) -> Result<Vec<String>> {

@@ -8,6 +8,7 @@ use wasmtime::Config;
 use wasmtime::component::Linker;
 
 use super::binary::Digest;
+use super::compiler::{Compiler, CompilerSettings};
 use super::component::Plugin;
 use super::deadline::Ticker;
 use super::disposal::Disposal;
@@ -34,7 +35,7 @@ struct Parts {
     linker: Linker<Guest>,
     ticker: Arc<Ticker>,
     disposal: Disposal,
-    compiling: Mutex<()>,
+    compiler: Compiler,
     /// What is compiled now, by its version; an entry lives as long as something uses it.
     compiled: Mutex<HashMap<Digest, Weak<Plugin>>>,
     /// By owner; an entry lives as long as something uses it.
@@ -42,11 +43,19 @@ struct Parts {
 }
 
 impl Engine {
+    /// An engine that compiles in this process and keeps nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::with`].
+    pub fn new() -> Result<Self> {
+        Self::with(CompilerSettings::default())
+    }
+
     /// Starts the engine and its two threads.
     ///
     /// # Errors
     /// When this machine cannot run compiled code or a thread cannot start.
-    pub fn new() -> Result<Self> {
+    pub fn with(compiler: CompilerSettings) -> Result<Self> {
         let wasmtime = wasmtime::Engine::new(&config())
             .map_err(|error| anyhow!("plugin engine: {error:#}"))?;
         // A dependency could switch the feature back on, and every call would
@@ -65,7 +74,7 @@ impl Engine {
                 linker,
                 ticker,
                 disposal,
-                compiling: Mutex::default(),
+                compiler: Compiler::new(compiler),
                 compiled: Mutex::default(),
                 shared: Mutex::default(),
             }),
@@ -120,13 +129,13 @@ impl Engine {
         &self.parts.disposal
     }
 
-    /// Held while compiling: one at a time, because traffic flows meanwhile.
-    pub(super) fn compiling(&self) -> &Mutex<()> {
-        &self.parts.compiling
+    pub(super) fn compiler(&self) -> &Compiler {
+        &self.parts.compiler
     }
 }
 
-fn config() -> Config {
+/// What code is compiled for; a child that compiles has the same.
+pub(super) fn config() -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false)

@@ -9,6 +9,10 @@
 
 mod binary;
 mod bindings;
+mod cache;
+pub mod child;
+mod code;
+mod compiler;
 mod component;
 mod deadline;
 mod disposal;
@@ -20,14 +24,19 @@ mod imports;
 mod instance;
 mod limits;
 mod lowering;
+mod scan;
 pub mod shipped;
 #[cfg(test)]
 mod tests;
+mod translate;
 
 pub use binary::{Binary, Digest};
-pub use component::{MAX_COMPONENT_BYTES, Plugin};
+pub use cache::{Cache, default_folder};
+pub use compiler::CompilerSettings;
+pub use component::Plugin;
 pub use deadline::thread_cpu_time;
 pub use engine::Engine;
 pub use fault::{Fault, FaultKind};
 pub use imports::SharedSlots;
 pub use instance::{Answer, Instance, InstanceSettings, Label};
+pub use translate::MAX_COMPONENT_BYTES;

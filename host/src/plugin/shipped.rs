@@ -14,6 +14,11 @@ pub fn bytes(name: &str) -> Option<&'static [u8]> {
         .map(|(_, bytes)| *bytes)
 }
 
+/// Whether `component` is one of the shipped ones, byte for byte.
+pub(super) fn holds(component: &[u8]) -> bool {
+    SHIPPED.iter().any(|(_, bytes)| *bytes == component)
+}
+
 /// The names of all shipped strategies, in alphabetical order.
 pub fn names() -> impl Iterator<Item = &'static str> {
     SHIPPED.iter().map(|(name, _)| *name)
