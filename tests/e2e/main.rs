@@ -6,6 +6,7 @@
 
 mod balance;
 mod cli;
+mod compile;
 mod conduct;
 mod faults;
 mod forwarding;

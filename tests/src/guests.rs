@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use wasm_encoder::{
+    CodeSection, Encode as _, Function, FunctionSection, Module, TypeSection, ValType,
+};
+
 /// The component that `tests/guests/NAME.wat` describes.
 ///
 /// # Panics
@@ -40,6 +44,61 @@ pub fn live(body: &str) -> Vec<u8> {
 /// When `body` is not WebAssembly text.
 pub fn strategy(body: &str) -> Vec<u8> {
     wat::parse_str(COMPONENT.replace("BODY", body)).unwrap_or_else(|error| panic!("guest: {error}"))
+}
+
+/// A component within every limit on what a plugin may hold whose compilation
+/// takes many seconds all the same.
+pub fn slow_to_compile() -> Vec<u8> {
+    code(8, 900 << 10)
+}
+
+/// A component with a function of about so many bytes.
+pub fn code_in_one_function(bytes: usize) -> Vec<u8> {
+    code(1, bytes)
+}
+
+/// A component of 600 KB whose types are nested so deeply that reading them by
+/// recursion overflows any stack.
+pub fn deeply_nested_types() -> Vec<u8> {
+    let mut types = b"\x01".to_vec();
+    types.extend(b"\x42\x01\x01".repeat(200_000));
+    types.extend(b"\x42\x00");
+    component(7, &types)
+}
+
+fn code(functions: u32, bytes: usize) -> Vec<u8> {
+    let mut types = TypeSection::new();
+    types.ty().function([ValType::I64], [ValType::I64]);
+    let mut declared = FunctionSection::new();
+    let mut code = CodeSection::new();
+    let mut body = Function::new([]);
+    let mut instructions = body.instructions();
+    instructions.local_get(0);
+    // Eight bytes a round.
+    for _ in 0..bytes / 8 {
+        instructions
+            .local_get(0)
+            .i64_const(7)
+            .i64_rotl()
+            .local_tee(0)
+            .i64_xor();
+    }
+    instructions.end();
+    for _ in 0..functions {
+        declared.function(0);
+        code.function(&body);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&declared).section(&code);
+    component(1, &module.finish())
+}
+
+/// A component with one section.
+fn component(id: u8, content: &[u8]) -> Vec<u8> {
+    let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+    component.push(id);
+    content.encode(&mut component);
+    component
 }
 
 const COMPONENT: &str = r#"

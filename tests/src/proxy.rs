@@ -91,12 +91,17 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Starts the proxy and waits until it listens.
-    pub async fn start(self) -> Proxy {
-        let running = Running::start(command([
+    /// Starts the proxy; the folder is left to whoever has it.
+    pub fn running(&self) -> Running {
+        Running::start(command([
             "run",
             &self.path("anubis.toml").to_string_lossy(),
-        ]));
+        ]))
+    }
+
+    /// Starts the proxy and waits until it listens.
+    pub async fn start(self) -> Proxy {
+        let running = self.running();
         let address = running.address().await;
         Proxy {
             folder: self.0,
