@@ -53,7 +53,8 @@ async fn a_dead_backend_is_logged_once_not_for_every_request() {
 async fn the_access_log_has_a_json_line_for_each_request() {
     let dead = Backend::refusing("dead").await;
     let good = Backend::named("good").start();
-    let config = Config::strategy("first-fit").global("[log]\naccess = \"json\"");
+    // One worker, so that the lines are in the order of the requests.
+    let config = Config::strategy("first-fit").global("workers = 1\n[log]\naccess = \"json\"");
     let proxy = Proxy::start(config.backend(&dead, "").backend(&good, "")).await;
     get(proxy.address(), "/one?x=1").await;
     get(proxy.address(), "/two").await;

@@ -172,7 +172,11 @@ async fn every_hostile_one_is_refused_or_contained() {
         .expect("there are guests")
         .flatten();
     let (mut refused, mut served) = (Vec::new(), Vec::new());
-    for guest in guests.filter_map(|file| file.path().file_stem()?.to_str().map(str::to_owned)) {
+    let names = guests.filter_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        name.strip_suffix(".wat").map(str::to_owned)
+    });
+    for guest in names {
         match fate(&guest).await {
             Fate::Refused => refused.push(guest),
             Fate::Served => served.push(guest),
