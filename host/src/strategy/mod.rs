@@ -32,7 +32,7 @@ pub use plan::Routing;
 pub use prepare::{Strategy, read};
 pub use rehearse::{HandOver, Rehearsal};
 pub use shadow::Probe;
-pub use stats::{PickTimes, Stats};
+pub use stats::Stats;
 
 /// What every pick knows about its request, by value (the contract's `request`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::config::OnFault;
 use crate::pool::Row;
+use crate::telemetry::metrics::Own;
 
 use super::prepare::Strategy;
 use super::seat::{Answered, Seat};
@@ -16,7 +17,7 @@ use super::{Candidates, Decision, Inbound, MembersHandle, Outcome, Pick, PickReq
 /// waits for another thread.
 pub struct Picker {
     strategy: Arc<Strategy>,
-    counters: Arc<Counters>,
+    counters: Own<Counters>,
     /// `None`: the native fallback decides everything.
     seat: Option<Box<Seat>>,
     stand_in: StandIn,

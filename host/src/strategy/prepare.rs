@@ -12,9 +12,10 @@ use crate::config::{StrategySettings, StrategySource};
 use crate::plugin::{
     self, Binary, Digest, InstanceSettings, Label, MAX_COMPONENT_BYTES, Plugin, SharedSlots,
 };
+use crate::telemetry::metrics::{Distribution, Ledger, Own};
 
 use super::conduct::{Conduct, Standing};
-use super::stats::{Counters, Ledger, Stats};
+use super::stats::{Counters, Stats};
 
 /// What a pool's decisions come from: the native fallback, or a validated and
 /// compiled plugin with its limits. Workers share it; each has its own
@@ -30,7 +31,7 @@ pub struct Strategy {
     shared: Arc<SharedSlots>,
     compile_time: Duration,
     conduct: Conduct,
-    ledger: Arc<Ledger>,
+    ledger: Arc<Ledger<Counters>>,
 }
 
 /// Reads the plugin that the settings name; `None` for the fallback, which is
@@ -183,7 +184,12 @@ impl Strategy {
 
     /// What was counted, over all workers.
     pub fn stats(&self) -> Stats {
-        self.ledger.sum()
+        Stats::of(&self.ledger)
+    }
+
+    /// How long picks took, by CPU time, of those that were timed.
+    pub fn pick_times(&self) -> Distribution {
+        self.ledger.distribution(|counters| &counters.pick_times)
     }
 
     pub(super) fn conduct(&self) -> &Conduct {
@@ -194,7 +200,7 @@ impl Strategy {
         self.plugin.as_ref()
     }
 
-    pub(super) fn open_counters(&self) -> Arc<Counters> {
+    pub(super) fn open_counters(&self) -> Own<Counters> {
         self.ledger.open()
     }
 

@@ -11,6 +11,7 @@ use crate::plugin::{
     Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin, thread_cpu_time,
 };
 use crate::pool::Row;
+use crate::telemetry::metrics::Own;
 
 use super::conduct::Gravity;
 use super::meter::{Meter, Taken};
@@ -32,7 +33,7 @@ pub(super) struct Seat {
     plugin: Arc<Plugin>,
     settings: InstanceSettings,
     members: MembersHandle,
-    counters: Arc<Counters>,
+    counters: Own<Counters>,
     instance: Option<Instance>,
     /// When the instance started.
     started_us: u64,
@@ -62,7 +63,7 @@ impl Seat {
         strategy: &Arc<Strategy>,
         plugin: &Arc<Plugin>,
         members: MembersHandle,
-        counters: Arc<Counters>,
+        counters: Own<Counters>,
         previous: Option<&mut Self>,
         now_us: u64,
     ) -> Self {

@@ -1,10 +1,9 @@
-//! What a strategy counts: one cell a worker, summed when asked for.
+//! What a strategy counts: a block of counters a worker, summed when asked for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::plugin::FaultKind;
+use crate::telemetry::metrics::{Counter, Gauge, Histogram, Ledger, Scale};
 
 /// Sums over all workers since the strategy was prepared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,27 +22,7 @@ pub struct Stats {
     pub cpu: Duration,
     /// Most linear memory that one instance held, in bytes.
     pub memory: u64,
-    /// Times of the sampled picks.
-    pub pick_times: PickTimes,
     faults: [u64; FaultKind::ALL.len()],
-}
-
-/// A histogram of the sampled picks' times.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PickTimes {
-    /// Samples up to each of [`PickTimes::BOUNDS`] but above the one before,
-    /// and, last, above all of them.
-    pub counts: [u64; PickTimes::BOUNDS.len() + 1],
-    /// Of all samples.
-    pub sum: Duration,
-}
-
-impl PickTimes {
-    /// Upper bounds of the buckets, in nanoseconds.
-    pub const BOUNDS: [u64; 14] = [
-        250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
-        1_000_000, 5_000_000, 10_000_000,
-    ];
 }
 
 impl Stats {
@@ -60,7 +39,6 @@ impl Stats {
 
 /// The counters of one worker. Only its own thread writes them.
 #[derive(Debug, Default)]
-#[repr(align(128))] // two workers' counters never share a cache line
 pub(super) struct Counters {
     pub(super) picks: Counter,
     pub(super) fallbacks: Counter,
@@ -68,9 +46,8 @@ pub(super) struct Counters {
     pub(super) plans: Counter,
     pub(super) outcomes_dropped: Counter,
     cpu_ns: Counter,
-    memory: AtomicU64,
-    pick_times: [Counter; PickTimes::BOUNDS.len() + 1],
-    pick_times_ns: Counter,
+    memory: Gauge,
+    pub(super) pick_times: Histogram<PickTime, 14>,
     faults: [Counter; FaultKind::ALL.len()],
 }
 
@@ -82,10 +59,7 @@ impl Counters {
     /// A timed pick, standing for `calls`.
     pub(super) fn pick_took(&self, time: Duration, calls: u32) {
         self.call_took(time, calls);
-        let time = nanos(time);
-        let bucket = PickTimes::BOUNDS.partition_point(|&bound| bound < time);
-        self.pick_times[bucket].add(1);
-        self.pick_times_ns.add(time);
+        self.pick_times.observe(nanos(time));
     }
 
     /// Any timed call, standing for `calls`.
@@ -95,62 +69,38 @@ impl Counters {
 
     /// An instance holds this much memory.
     pub(super) fn memory(&self, bytes: usize) {
-        let bytes = bytes as u64;
-        if bytes > self.memory.load(Ordering::Relaxed) {
-            self.memory.store(bytes, Ordering::Relaxed);
-        }
+        self.memory.raise_to(bytes as u64);
     }
 }
 
-/// A number with one writer: no locked instruction is needed to add to it.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+/// CPU time of a pick, in nanoseconds.
+#[derive(Debug)]
+pub(super) struct PickTime;
 
-impl Counter {
-    #[inline]
-    pub(super) fn add(&self, count: u64) {
-        let value = self.0.load(Ordering::Relaxed).wrapping_add(count);
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+impl Scale<14> for PickTime {
+    const BOUNDS: [u64; 14] = [
+        250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+        1_000_000, 5_000_000, 10_000_000,
+    ];
+    const PER_SECOND: f64 = 1e9;
 }
 
-/// All workers' counters. Those of workers that are gone stay: nothing counted
-/// is lost. The lock is taken when a worker comes and when sums are wanted.
-#[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Vec<Arc<Counters>>>);
-
-impl Ledger {
-    pub(super) fn open(&self) -> Arc<Counters> {
-        let counters = Arc::new(Counters::default());
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(counters.clone());
-        counters
-    }
-
-    pub(super) fn sum(&self) -> Stats {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Stats {
+    /// Adds up what all workers counted.
+    pub(super) fn of(ledger: &Ledger<Counters>) -> Stats {
         let mut stats = Stats::default();
-        for counters in all.iter() {
+        ledger.each(|counters| {
             stats.picks += counters.picks.get();
             stats.fallbacks += counters.fallbacks.get();
             stats.replacements += counters.replacements.get();
             stats.plans += counters.plans.get();
             stats.outcomes_dropped += counters.outcomes_dropped.get();
             stats.cpu += Duration::from_nanos(counters.cpu_ns.get());
-            stats.memory = stats.memory.max(counters.memory.load(Ordering::Relaxed));
-            stats.pick_times.sum += Duration::from_nanos(counters.pick_times_ns.get());
-            let counts = &mut stats.pick_times.counts;
-            for (sum, counter) in counts.iter_mut().zip(&counters.pick_times) {
-                *sum += counter.get();
-            }
+            stats.memory = stats.memory.max(counters.memory.get());
             for (sum, counter) in stats.faults.iter_mut().zip(&counters.faults) {
                 *sum += counter.get();
             }
-        }
+        });
         stats
     }
 }
@@ -164,33 +114,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_counted_in_the_first_bucket_that_holds_it() {
-        let ledger = Ledger::default();
-        let counters = ledger.open();
-        for nanos in [0, 250, 251, 10_000_001] {
-            counters.pick_took(Duration::from_nanos(nanos), 2);
-        }
-        counters.memory(7);
-        counters.memory(5);
-        let sum = ledger.sum();
-        let counts = sum.pick_times.counts;
-        assert_eq!((counts[0], counts[1], counts[14]), (2, 1, 1));
-        assert_eq!(sum.pick_times.sum, Duration::from_nanos(10_000_502));
-        assert_eq!(sum.cpu, 2 * sum.pick_times.sum);
-        assert_eq!(sum.memory, 7);
-    }
-
-    #[test]
-    fn nothing_counted_is_lost_when_a_worker_goes() {
-        let ledger = Ledger::default();
-        let first = ledger.open();
-        first.picks.add(2);
-        first.fault(FaultKind::Trap);
-        drop(first);
-        ledger.open().picks.add(1);
-        let sum = ledger.sum();
-        assert_eq!((sum.picks, sum.all_faults()), (3, 1));
-        assert_eq!(sum.faults(FaultKind::Trap), 1);
+    fn every_counter_is_summed() {
+        let ledger = Ledger::<Counters>::default();
+        let count = |memory| {
+            let counters = ledger.open();
+            counters.picks.add(1);
+            counters.fallbacks.add(2);
+            counters.replacements.add(3);
+            counters.plans.add(4);
+            counters.outcomes_dropped.add(5);
+            counters.fault(FaultKind::Trap);
+            counters.pick_took(Duration::from_nanos(250), 10);
+            counters.call_took(Duration::from_nanos(100), 1);
+            counters.memory(memory);
+        };
+        std::thread::scope(|scope| drop(scope.spawn(|| count(7))));
+        count(5);
+        let stats = Stats::of(&ledger);
+        assert_eq!((stats.picks, stats.fallbacks), (2, 4));
+        assert_eq!((stats.replacements, stats.plans), (6, 8));
+        assert_eq!(stats.outcomes_dropped, 10);
+        assert_eq!((stats.faults(FaultKind::Trap), stats.all_faults()), (2, 2));
+        assert_eq!(stats.cpu, Duration::from_nanos(2 * 2_600));
+        assert_eq!(stats.memory, 7, "of the instance with the most");
+        let times = ledger.distribution(|counters| &counters.pick_times);
+        assert_eq!(times.buckets[0], (250e-9, 2));
     }
 
     #[test]

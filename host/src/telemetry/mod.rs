@@ -1,7 +1,8 @@
-//! What the process tells: its log and the access log.
+//! What the process tells: its log, the access log and its metrics.
 
 pub mod access;
 mod lines;
 pub mod log;
+pub mod metrics;
 
 pub use lines::finish;
