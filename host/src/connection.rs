@@ -25,8 +25,10 @@ use tokio::net::TcpStream;
 
 use self::framing::{Framing, Violation};
 use crate::config::ListenerSettings;
+use crate::generation::Listening;
 use crate::listener::{Handed, Place};
 use crate::proxy::{self, Forwarding};
+use crate::telemetry::metrics::{Connected, Ended};
 use crate::timer::Alarm;
 use crate::worker::Worker;
 
@@ -218,7 +220,7 @@ pub fn spawn(
     worker: &Rc<Worker>,
     stream: TcpStream,
     peer: SocketAddr,
-    listener: Arc<ListenerSettings>,
+    listener: Listening,
     place: Place,
 ) {
     tokio::task::spawn_local(serve(Rc::clone(worker), stream, peer, listener, place));
@@ -242,21 +244,22 @@ async fn serve(
     worker: Rc<Worker>,
     stream: TcpStream,
     peer: SocketAddr,
-    listener: Arc<ListenerSettings>,
+    listener: Listening,
     _place: Place,
 ) {
     let _open = worker.open();
     // Without it, small responses would wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let watch = Arc::new(Watch::new(&listener));
+    let watch = Arc::new(Watch::new(&listener.settings));
     let client = Rc::new(Client::new(
         Rc::clone(&worker),
         peer,
         &listener,
         Arc::clone(&watch),
     ));
+    let served = Rc::clone(&client);
     let service = service_fn(move |request| {
-        let answer = proxy::handle(Rc::clone(&client), request);
+        let answer = proxy::handle(Rc::clone(&served), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
@@ -267,24 +270,33 @@ async fn serve(
             .with_upgrades()
     );
     let mut draining = false;
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
             connection.as_mut().graceful_shutdown();
         }
         loop {
-            // How a connection ended concerns nobody: its last request was answered or logged.
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
             }
             match ready!(watch.poll_overdue(cx)) {
-                Overdue::Close => connection.as_mut().graceful_shutdown(),
+                Overdue::Close => {
+                    client.counts.ended(Ended::Idle);
+                    connection.as_mut().graceful_shutdown();
+                }
                 // The socket now answers 408 to the read that hyper waits in.
-                Overdue::Refuse => {}
-                Overdue::Cut => return Poll::Ready(()),
+                Overdue::Refuse => client.counts.ended(Ended::SlowHead),
+                Overdue::Cut => return Poll::Ready(Ok(())),
             }
         }
     })
     .await;
+    if watch.has_stalled() {
+        client.counts.ended(Ended::Stalled);
+    }
+    // How else it ended concerns nobody: its last request was answered or logged.
+    if ended.is_err_and(|error| error.is_parse()) {
+        client.counts.ended(Ended::Malformed);
+    }
 }
 
 /// Who is connected, and to whom.
@@ -293,22 +305,27 @@ pub struct Client {
     pub address: SocketAddr,
     pub watch: Arc<Watch>,
     pub forwarding: Forwarding,
+    /// What its listener counts.
+    pub counts: Connected,
 }
 
 impl Client {
     fn new(
         worker: Rc<Worker>,
         peer: SocketAddr,
-        listener: &ListenerSettings,
+        listener: &Listening,
         watch: Arc<Watch>,
     ) -> Client {
         // An IPv4 client of an IPv6 socket is an IPv4 client.
         let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let trusted = listener
+            .settings
             .trusted_proxies
             .iter()
             .any(|network| network.contains(&address.ip()));
+        let counts = worker.generation().counts(&listener.bound);
         Client {
+            counts: Connected::begin(counts),
             worker,
             address,
             watch,

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::config::ListenerSettings;
 use crate::connection;
 use crate::generation::Listening;
+use crate::telemetry::metrics::{Ledger, ListenerCounts, Own};
 use crate::worker::Worker;
 
 /// Connections the kernel may hold for us before they are accepted.
@@ -38,6 +39,7 @@ pub struct Bound {
     pub requested: SocketAddr,
     /// As it is.
     pub address: SocketAddr,
+    pub counts: Ledger<ListenerCounts>,
     /// One for each worker, until that takes it: when the worker is done with
     /// it, it is closed. The lock is for the one moment of taking.
     sockets: Vec<Mutex<Option<StdListener>>>,
@@ -64,6 +66,7 @@ impl Bound {
         Ok(Bound {
             requested: address,
             address: real,
+            counts: Ledger::default(),
             sockets: sockets
                 .into_iter()
                 .map(|socket| Mutex::new(Some(socket)))
@@ -111,7 +114,7 @@ struct Desk {
 pub struct Handed {
     pub stream: StdStream,
     pub peer: SocketAddr,
-    pub listener: Arc<ListenerSettings>,
+    pub listener: Listening,
     pub place: Place,
 }
 
@@ -188,6 +191,7 @@ impl Acceptors {
             let (stop, stopped) = oneshot::channel();
             let door = Door {
                 worker: Rc::clone(worker),
+                counts: bound.counts.open(),
                 bound: Arc::clone(bound),
                 settings: RefCell::new(Arc::clone(settings)),
             };
@@ -209,6 +213,7 @@ impl Acceptors {
 /// One listener on one worker.
 struct Door {
     worker: Rc<Worker>,
+    counts: Own<ListenerCounts>,
     bound: Arc<Bound>,
     /// As of the last generation that had this listener.
     settings: RefCell<Arc<ListenerSettings>>,
@@ -239,6 +244,7 @@ impl Door {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
+                    self.counts.accept_failures.add(1);
                     if pause == BACK_OFF.0 {
                         tracing::warn!(listener = %self.bound.address, %error, "accepting is held up");
                     }
@@ -255,7 +261,7 @@ impl Door {
             match timeout(Duration::ZERO, socket.accept()).await {
                 Ok(Ok((stream, peer))) => {
                     let place = self.worker.spread.place_at(self.worker.index);
-                    connection::spawn(&self.worker, stream, peer, self.settings(), place);
+                    connection::spawn(&self.worker, stream, peer, self.listener(), place);
                 }
                 _ => return,
             }
@@ -265,7 +271,7 @@ impl Door {
     /// Serves the connection here, or hands it to a worker that has fewer.
     fn deal(&self, stream: TcpStream, peer: SocketAddr) {
         let worker = &self.worker;
-        let listener = self.settings();
+        let listener = self.listener();
         let place = worker.spread.place(worker.index);
         if place.worker == worker.index {
             return connection::spawn(worker, stream, peer, listener, place);
@@ -287,13 +293,16 @@ impl Door {
         }
     }
 
-    fn settings(&self) -> Arc<ListenerSettings> {
+    fn listener(&self) -> Listening {
         let generation = self.worker.generation();
         let bound = |one: &&Listening| Arc::ptr_eq(&one.bound, &self.bound);
         if let Some(current) = generation.listeners().iter().find(bound) {
             *self.settings.borrow_mut() = Arc::clone(&current.settings);
         }
-        Arc::clone(&self.settings.borrow())
+        Listening {
+            bound: Arc::clone(&self.bound),
+            settings: Arc::clone(&self.settings.borrow()),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::config::PoolSettings;
 use crate::connection::Watch;
+use crate::telemetry::metrics::BackendCounts;
 
 /// One worker's connections to one backend address.
 ///
@@ -130,8 +131,10 @@ where
         limits: &Limits,
         watch: &Watch,
         reuse: Reuse,
+        counts: &BackendCounts,
     ) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
         while let Some(connection) = self.kept(reuse, limits.keep_alive) {
+            counts.reuses.add(1);
             match exchange(connection, request, limits, watch).await {
                 Err(SendError {
                     cause: Cause::StaleConnection,
@@ -141,7 +144,10 @@ where
             }
         }
         match self.connect(limits, watch).await {
-            Ok(connection) => exchange(connection, request, limits, watch).await,
+            Ok(connection) => {
+                counts.connects.add(1);
+                exchange(connection, request, limits, watch).await
+            }
             Err(cause) => Err(SendError {
                 cause,
                 unsent: Some(request),
@@ -149,8 +155,9 @@ where
         }
     }
 
-    /// Keeps `connection`, whose response was read to its end, for the next request.
-    pub fn keep(&self, mut connection: Connection<B>, limit: usize) {
+    /// Keeps `connection`, whose response was read to its end at `now`, for the
+    /// next request.
+    pub fn keep(&self, mut connection: Connection<B>, limit: usize, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if connection.sender.is_closed() || idle.len() >= limit {
             return;
@@ -158,8 +165,13 @@ where
         connection.reused = true;
         idle.push(Idle {
             connection,
-            since: Instant::now(),
+            since: now,
         });
+    }
+
+    /// Connections that are kept, as of the last look.
+    pub fn idle(&self) -> usize {
+        self.idle.borrow().len()
     }
 
     /// Closes what has been idle for `keep_alive`, and what the backend closed.

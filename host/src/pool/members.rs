@@ -8,6 +8,7 @@ use super::Row;
 use super::live::{Columns, LiveCell};
 use crate::config::{BackendSettings, BackendState, PoolSettings};
 use crate::strategy;
+use crate::telemetry::metrics::{BackendCounts, Ledger};
 
 /// One backend of one generation.
 pub struct Member {
@@ -19,6 +20,8 @@ pub struct Member {
     pub address: Arc<str>,
     /// Its live cell, which it keeps across reloads as it keeps its id.
     pub cell: LiveCell,
+    /// What was counted of it, which it keeps likewise.
+    pub counts: Arc<Ledger<BackendCounts>>,
 }
 
 /// Who is in the pool. Immutable; a reload makes a new one.
@@ -122,6 +125,7 @@ impl Membership {
             address: settings.address.as_str().into(),
             settings,
             cell: self.columns.allocate(),
+            counts: Arc::default(),
         }
     }
 
@@ -153,6 +157,7 @@ impl Member {
             settings,
             address: Arc::clone(&self.address),
             cell: self.cell.clone(),
+            counts: Arc::clone(&self.counts),
         }
     }
 }

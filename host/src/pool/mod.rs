@@ -18,12 +18,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::PoolSettings;
+use crate::telemetry::metrics::{Ledger, PoolCounts};
 
-/// One pool of one generation: immutable but for the live columns and the
-/// sequence, which it shares with the same pool of other generations.
+/// One pool of one generation: immutable but for the live columns, the sequence
+/// and the counts, which it shares with the same pool of other generations.
 pub struct Pool {
     pub settings: PoolSettings,
     pub members: Arc<Membership>,
+    pub counts: Arc<Ledger<PoolCounts>>,
     sequence: Arc<Sequence>,
 }
 
@@ -35,13 +37,16 @@ struct Sequence(AtomicU64);
 impl Pool {
     /// The pool that `settings` describe. What `previous`, the pool of this
     /// name in the generation before, has in common with it is carried over:
-    /// ids, load, latency and the sequence.
+    /// ids, load, latency, the sequence and the counts.
     pub fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
         Pool {
             members: Arc::new(Membership::new(
                 &settings,
                 previous.map(|pool| &*pool.members),
             )),
+            counts: previous
+                .map(|pool| Arc::clone(&pool.counts))
+                .unwrap_or_default(),
             sequence: previous
                 .map(|pool| Arc::clone(&pool.sequence))
                 .unwrap_or_default(),

@@ -8,6 +8,7 @@ use http::StatusCode;
 use super::body::Upload;
 use crate::pool::{InFlight, Sample};
 use crate::strategy::{Failure, Outcome};
+use crate::telemetry::metrics::Attempted;
 use crate::worker::{LocalPool, Picked, Worker};
 
 /// A running attempt. Dropping it without a word means that the client left.
@@ -17,7 +18,6 @@ pub struct Attempt {
     in_flight: InFlight,
     picked: Picked,
     number: u32,
-    started_us: u64,
     /// What the client still sends, it spends its own time on.
     upload: Upload,
     latency_us: Option<u64>,
@@ -50,7 +50,6 @@ impl Attempt {
             in_flight: InFlight::begin(pool.cell(picked.member)),
             picked,
             number,
-            started_us: picked.at_us,
             upload: Upload::default(),
             latency_us: None,
             status: None,
@@ -66,6 +65,11 @@ impl Attempt {
     /// The request is being sent, with a body that is this far.
     pub fn sends(&mut self, upload: Upload) {
         self.upload = upload;
+    }
+
+    /// How far the request's body is.
+    pub fn upload(&self) -> &Upload {
+        &self.upload
     }
 
     /// The response head is there. From here on the latency counts.
@@ -103,7 +107,7 @@ impl Attempt {
     /// How long the backend has had to answer: not while the client was sending.
     fn waited_us(&self, now_us: u64) -> u64 {
         let sent_at = self.upload.completed_at().map(|at| self.worker.us_at(at));
-        now_us.saturating_sub(sent_at.unwrap_or(self.started_us))
+        now_us.saturating_sub(sent_at.unwrap_or(self.picked.at_us))
     }
 
     /// The backend's share in the averages, where the response head has not
@@ -133,6 +137,17 @@ impl Attempt {
         }
     }
 
+    fn result(&self) -> Attempted {
+        let is_error = |status: StatusCode| status.is_server_error();
+        match self.end {
+            End::Complete if self.status.is_some_and(is_error) => Attempted::ServerError,
+            End::Complete => Attempted::Ok,
+            End::Failed(failure) => failure.into(),
+            End::Open => Attempted::ClientLeft,
+            End::Blameless => Attempted::Other,
+        }
+    }
+
     fn outcome(&self, now_us: u64) -> Outcome {
         let latency_us = self.latency_us.unwrap_or(self.waited_us(now_us));
         Outcome {
@@ -152,6 +167,9 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        let counts = self.pool.backend_counts(self.picked.member);
+        counts.attempted(self.result());
+        self.pool.counts.received.add(self.upload.bytes());
         let wants_outcome = self.pool.wants_outcomes();
         if self.end == End::Complete && !wants_outcome {
             return;

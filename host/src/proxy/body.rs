@@ -25,9 +25,15 @@ pub struct RequestBody {
     response_timeout: Duration,
 }
 
-/// How far a request body got.
+/// How far a request body got; `None`: there is no body.
 #[derive(Clone, Default)]
-pub struct Upload(Option<Rc<Cell<Progress>>>);
+pub struct Upload(Option<Rc<Moved>>);
+
+#[derive(Default)]
+struct Moved {
+    progress: Cell<Progress>,
+    bytes: Cell<u64>,
+}
 
 /// Whose move it is.
 #[derive(Clone, Copy, Default)]
@@ -60,13 +66,24 @@ impl Upload {
         }
     }
 
+    /// How much of the body was passed on.
+    pub fn bytes(&self) -> u64 {
+        self.0.as_ref().map_or(0, |moved| moved.bytes.get())
+    }
+
     fn progress(&self) -> Option<Progress> {
-        self.0.as_ref().map(|progress| progress.get())
+        self.0.as_ref().map(|moved| moved.progress.get())
     }
 
     fn set(&self, progress: Progress) {
-        if let Some(cell) = &self.0 {
-            cell.set(progress);
+        if let Some(moved) = &self.0 {
+            moved.progress.set(progress);
+        }
+    }
+
+    fn add(&self, bytes: usize) {
+        if let Some(moved) = &self.0 {
+            moved.bytes.set(moved.bytes.get() + bytes as u64);
         }
     }
 }
@@ -142,6 +159,9 @@ impl Body for RequestBody {
             return Poll::Pending;
         };
         let ended = frame.is_none() || incoming.is_end_stream();
+        if let Some(Ok(frame)) = &frame {
+            self.upload.add(frame.data_ref().map_or(0, Bytes::len));
+        }
         if !matches!(frame, Some(Err(_))) {
             self.moved(match ended {
                 true => Progress::Complete(Instant::now()),

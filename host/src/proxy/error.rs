@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use crate::strategy::Failure;
+use crate::telemetry::metrics::Refused;
 use crate::transport::Cause;
 
 /// Seconds after which a client may try again when no backend could take its request.
@@ -16,6 +17,8 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     pub status: StatusCode,
+    /// For the counts of the pool; `None` where it has none to do with it.
+    pub why: Option<Refused>,
     /// The connection cannot be trusted to carry another request.
     close: bool,
     retry_after: bool,
@@ -26,6 +29,7 @@ impl Refusal {
     pub const fn new(status: StatusCode) -> Refusal {
         Refusal {
             status,
+            why: None,
             close: false,
             retry_after: false,
         }
@@ -49,6 +53,14 @@ impl Refusal {
         Refusal {
             retry_after: true,
             ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+
+    /// The same, counted under this reason.
+    pub const fn because(self, why: Refused) -> Refusal {
+        Refusal {
+            why: Some(why),
+            ..self
         }
     }
 
@@ -119,7 +131,7 @@ impl Cause {
 
     /// The answer, if it is the last word (RFC 9110 sections 15.6.3 to 15.6.5).
     pub fn refusal(&self) -> Refusal {
-        match self {
+        let refusal = match self {
             Cause::Connect(_) | Cause::Closed(_) | Cause::StaleConnection | Cause::Protocol(_) => {
                 Refusal::new(StatusCode::BAD_GATEWAY)
             }
@@ -129,6 +141,19 @@ impl Cause {
             Cause::Local(_) => Refusal::unavailable(),
             Cause::RequestTimeout => Refusal::closing(StatusCode::REQUEST_TIMEOUT),
             Cause::RequestBody(_) => Refusal::bad_request(),
+        };
+        refusal.because(self.refused())
+    }
+
+    /// What the refusal is counted under.
+    fn refused(&self) -> Refused {
+        match self {
+            Cause::Connect(_) => Refused::Connect,
+            Cause::ConnectTimeout | Cause::ResponseTimeout => Refused::Timeout,
+            Cause::Closed(_) | Cause::StaleConnection => Refused::Reset,
+            Cause::Protocol(_) => Refused::Protocol,
+            Cause::Local(_) => Refused::Local,
+            Cause::RequestTimeout | Cause::RequestBody(_) => Refused::Client,
         }
     }
 

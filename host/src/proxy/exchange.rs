@@ -1,12 +1,13 @@
 //! A response on its way to the client, with everything that must be settled
 //! when it ends: the attempt, the connection it came over, the client's clock,
-//! the access log.
+//! the record.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::attempt::Attempt;
-use super::body::{RequestBody, Upload};
-use super::log::Record;
+use super::body::RequestBody;
+use super::record::Record;
 use crate::connection::Client;
 use crate::strategy::Failure;
 use crate::transport::Connection;
@@ -17,7 +18,7 @@ pub struct Exchange {
     client: Rc<Client>,
     /// `None` once it has ended.
     open: Option<Open>,
-    record: Option<Box<Record>>,
+    record: Record,
 }
 
 struct Open {
@@ -25,7 +26,6 @@ struct Open {
     pool: Rc<LocalPool>,
     /// `None` where no other request may follow on it.
     connection: Option<Connection<RequestBody>>,
-    upload: Upload,
     /// The backend has the next move.
     waits_for_backend: bool,
 }
@@ -37,14 +37,12 @@ impl Exchange {
         pool: &Rc<LocalPool>,
         attempt: Attempt,
         connection: Option<Connection<RequestBody>>,
-        upload: Upload,
-        record: Option<Box<Record>>,
+        record: Record,
     ) -> Exchange {
         let open = Open {
             attempt,
             pool: Rc::clone(pool),
             connection,
-            upload,
             waits_for_backend: false,
         };
         Exchange {
@@ -60,9 +58,7 @@ impl Exchange {
         if let Some(open) = &mut self.open {
             open.waits_for_backend = false;
         }
-        if let Some(record) = &mut self.record {
-            record.add_bytes(bytes as u64);
-        }
+        self.record.add_bytes(bytes as u64);
     }
 
     /// The client has all there was and waits for more.
@@ -80,10 +76,16 @@ impl Exchange {
         let Some(mut open) = self.open.take() else {
             return;
         };
+        let now = Instant::now();
+        self.record.ended(now);
         open.attempt.complete();
         // A connection that still carries the request's body cannot carry the next request.
-        if let Some(connection) = open.connection.filter(|_| open.upload.is_complete()) {
-            open.pool.keep(open.attempt.picked().member, connection);
+        if let Some(connection) = open
+            .connection
+            .filter(|_| open.attempt.upload().is_complete())
+        {
+            open.pool
+                .keep(open.attempt.picked().member, connection, now);
         }
         self.client.watch.idle();
     }
@@ -104,8 +106,6 @@ impl Drop for Exchange {
         {
             open.attempt.failed(Some(Failure::Timeout));
         }
-        if let Some(record) = self.record.take() {
-            record.write(&self.client);
-        }
+        self.record.take().finish(&self.client);
     }
 }

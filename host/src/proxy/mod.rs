@@ -7,9 +7,10 @@ mod error;
 mod exchange;
 mod headers;
 mod key;
-mod log;
+mod record;
 mod request;
 mod upgrade;
+mod visit;
 
 use std::rc::Rc;
 
@@ -21,13 +22,13 @@ pub use body::{RequestBody, ResponseBody};
 pub use headers::Forwarding;
 
 use attempt::Attempt;
-use body::Upload;
 use error::{Refusal, Retry};
 use exchange::Exchange;
-use log::Record;
+use record::Record;
 use request::Outgoing;
 
 use crate::connection::Client;
+use crate::telemetry::metrics::Refused;
 use crate::transport::{Cause, Connection, Reuse, SendError};
 use crate::worker::{Choice, LocalPool};
 
@@ -46,9 +47,7 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
     let mut response = result.unwrap_or_else(|refusal| {
         client.watch.idle();
         let response = refusal.into_response(json);
-        if let Some(record) = record.take() {
-            record.refused(&response, &client);
-        }
+        record.refused(refusal, &response, &client);
         response
     });
     if (client.worker.is_draining() || client.watch.ends_with_response())
@@ -56,6 +55,7 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
     {
         response.headers_mut().insert(CONNECTION, CLOSE);
     }
+    client.counts.answered(response.status());
     response
 }
 
@@ -64,7 +64,7 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
 async fn forward(
     client: &Rc<Client>,
     mut outgoing: Outgoing,
-    record: &mut Option<Box<Record>>,
+    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let worker = &client.worker;
     let generation = worker.generation();
@@ -72,41 +72,41 @@ async fn forward(
         .route(outgoing.host(), outgoing.path())
         .ok_or(Refusal::new(StatusCode::NOT_FOUND))?;
     let key = key::of(&pool.settings().hash_key, &outgoing.head).unwrap_or_else(|| worker.random());
+    let mut now_us = worker.now_us();
+    record.routed(worker, pool, now_us);
     let mut tried = Vec::new();
     let mut last = None;
     while tried.len() < pool.settings().tries.get() && outgoing.can_be_sent() {
-        let picked = match pool.pick(worker, &mut outgoing.head, key, &tried) {
+        let picked = match pool.pick(worker, now_us, &mut outgoing.head, key, &tried) {
             Choice::Backend(picked) => picked,
-            Choice::Reject(status) => return Err(Refusal::new(status)),
-            Choice::Nobody => return Err(nobody_left(last)),
+            Choice::Reject(status) => return Err(Refusal::new(status).because(Refused::Reject)),
+            Choice::Wait => return Err(nobody_left(last, Refused::Wait)),
+            Choice::Nobody => return Err(nobody_left(last, Refused::NoBackend)),
         };
         let Some(request) = outgoing.take(pool.host_header(picked.member, outgoing.has_host()))
         else {
             break;
         };
         let mut attempt = Attempt::begin(worker, pool, picked, tried.len() as u32);
-        if let Some(record) = record {
-            record.picked(pool, &picked);
-        }
+        record.picked(pool, &picked);
         match send(pool, client, &mut outgoing, request, &mut attempt).await {
             Ok(answer) => return respond(client, pool, outgoing, attempt, answer, record),
             Err(cause) if cause.retry() == Retry::Never => return Err(cause.refusal()),
             Err(cause) => last = Some(cause),
         }
         tried.push(picked.member);
+        now_us = worker.now_us();
     }
     Err(match last {
         Some(cause) if tried.len() < pool.size() => cause.refusal(),
-        last => nobody_left(last),
+        last => nobody_left(last, Refused::NoBackend),
     })
 }
 
-/// A response head, the connection it came over, and how far the request's
-/// body is.
+/// A response head and the connection it came over.
 struct Answer {
     response: Response<Incoming>,
     connection: Connection<RequestBody>,
-    upload: Upload,
 }
 
 /// One attempt, which a kept connection that had been closed does not use up.
@@ -123,26 +123,21 @@ async fn send(
         request
             .body_mut()
             .answered_within(pool.limits.response_timeout);
-        let upload = request.body().upload();
-        attempt.sends(upload.clone());
-        let SendError { mut cause, unsent } = match pool
-            .upstream(member)
-            .send(request, &pool.limits, &client.watch, reuse)
-            .await
-        {
-            Ok((response, connection)) => {
-                attempt.answered(response.status());
-                pool.attempt_answered(member);
-                return Ok(Answer {
-                    response,
-                    connection,
-                    upload,
-                });
-            }
-            Err(error) => error,
-        };
+        attempt.sends(request.body().upload());
+        let SendError { mut cause, unsent } =
+            match pool.send(member, request, &client.watch, reuse).await {
+                Ok((response, connection)) => {
+                    attempt.answered(response.status());
+                    pool.attempt_answered(member);
+                    return Ok(Answer {
+                        response,
+                        connection,
+                    });
+                }
+                Err(error) => error,
+            };
         outgoing.give_back(unsent);
-        if matches!(cause, Cause::ResponseTimeout) && upload.waits_for_client() {
+        if matches!(cause, Cause::ResponseTimeout) && attempt.upload().waits_for_client() {
             cause = Cause::RequestTimeout;
         }
         if cause.retry() == Retry::FreshConnection
@@ -161,9 +156,10 @@ async fn send(
 
 /// Nobody is eligible (any more). Where backends were asked and none could be
 /// reached, the whole pool is down.
-fn nobody_left(last: Option<Cause>) -> Refusal {
+fn nobody_left(last: Option<Cause>, why: Refused) -> Refusal {
     match last {
-        None | Some(Cause::Connect(_)) => Refusal::unavailable(),
+        None => Refusal::unavailable().because(why),
+        Some(Cause::Connect(_)) => Refusal::unavailable().because(Refused::Connect),
         Some(cause) => cause.refusal(),
     }
 }
@@ -175,16 +171,13 @@ fn respond(
     outgoing: Outgoing,
     attempt: Attempt,
     answer: Answer,
-    record: &mut Option<Box<Record>>,
+    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let Answer {
         response,
         connection,
-        upload,
     } = answer;
-    if let Some(record) = record {
-        record.answered(response.status(), attempt.latency_us());
-    }
+    record.answered(response.status(), attempt.latency_us());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(client, pool, outgoing.upgrade, attempt, response, record);
     }
@@ -196,7 +189,7 @@ fn respond(
     // The backend's version ends here, as its connection does.
     parts.version = Version::HTTP_11;
     client.watch.waits_for_client();
-    let exchange = Exchange::new(client, pool, attempt, connection, upload, record.take());
+    let exchange = Exchange::new(client, pool, attempt, connection, record.take());
     Ok(Response::from_parts(
         parts,
         ResponseBody::Upstream { incoming, exchange },

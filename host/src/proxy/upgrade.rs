@@ -18,10 +18,11 @@ use super::attempt::Attempt;
 use super::body::ResponseBody;
 use super::error::Refusal;
 use super::headers;
-use super::log::Record;
+use super::record::Record;
 use super::request::Upgrade;
 use crate::connection::Client;
 use crate::strategy::Failure;
+use crate::telemetry::metrics::Refused;
 use crate::timer::Alarm;
 use crate::worker::{LocalPool, Open};
 
@@ -33,11 +34,11 @@ pub fn switch(
     wanted: Option<Upgrade>,
     mut attempt: Attempt,
     response: Response<Incoming>,
-    record: &mut Option<Box<Record>>,
+    record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let Some((wanted, protocol)) = wanted.zip(response.headers().get(UPGRADE).cloned()) else {
         attempt.failed(Some(Failure::Protocol));
-        return Err(Refusal::closing(StatusCode::BAD_GATEWAY));
+        return Err(Refusal::closing(StatusCode::BAD_GATEWAY).because(Refused::Protocol));
     };
     let mut answer = Response::new(ResponseBody::text(bytes::Bytes::new()));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -64,7 +65,7 @@ struct Tunnel {
     upstream: OnUpgrade,
     idle: Duration,
     attempt: Attempt,
-    record: Option<Box<Record>>,
+    record: Record,
     client: Rc<Client>,
     _open: Open,
 }
@@ -73,14 +74,10 @@ impl Tunnel {
     async fn run(mut self) {
         if let (Ok(downstream), Ok(upstream)) = tokio::join!(self.downstream, self.upstream) {
             let moved = pump(downstream, upstream, self.idle).await;
-            if let Some(record) = &mut self.record {
-                record.add_bytes(moved);
-            }
+            self.record.add_bytes(moved);
             self.attempt.complete();
         }
-        if let Some(record) = self.record {
-            record.write(&self.client);
-        }
+        self.record.finish(&self.client);
     }
 }
 

@@ -3,21 +3,27 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 
 use super::Worker;
 use crate::config::{BackendState, HostHeader, PoolSettings};
+use crate::connection::Watch;
 use crate::generation::{Generation, Listening, Served};
-use crate::pool::{LiveCell, Pool, Snapshot};
+use crate::listener::Bound;
+use crate::pool::{LiveCell, Member, Pool, Snapshot};
 use crate::proxy::RequestBody;
 use crate::strategy::{Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
-use crate::transport::{Cause, Connection, Limits, Upstream, Upstreams};
+use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
+use crate::transport::{Cause, Connection, Limits, Reuse, SendError, Upstream, Upstreams};
 
 /// A generation as one worker serves it.
 pub struct Adopted {
     generation: Arc<Generation>,
+    /// In the generation's order.
+    listeners: Vec<Own<ListenerCounts>>,
     pools: Vec<Rc<LocalPool>>,
 }
 
@@ -25,11 +31,32 @@ pub struct Adopted {
 pub struct LocalPool {
     served: Served,
     pub limits: Limits,
+    pub counts: Own<PoolCounts>,
     snapshot: RefCell<Snapshot>,
     /// Shared with the generations before and after that have the same strategy.
     picker: Rc<RefCell<Picker>>,
     /// By member, in the pool's order.
-    upstreams: Vec<Rc<Upstream<RequestBody>>>,
+    backends: Vec<LocalBackend>,
+}
+
+/// One backend of a pool on one worker.
+struct LocalBackend {
+    upstream: Rc<Upstream<RequestBody>>,
+    counts: Own<BackendCounts>,
+}
+
+impl LocalBackend {
+    fn new(member: &Member, upstreams: &Upstreams<RequestBody>) -> LocalBackend {
+        LocalBackend {
+            upstream: upstreams.at(&member.address),
+            counts: member.counts.open(),
+        }
+    }
+
+    fn keep_house(&self, keep_alive: Duration) {
+        self.upstream.expire(keep_alive);
+        self.counts.idle.set(self.upstream.idle() as u64);
+    }
 }
 
 /// A decision for one attempt.
@@ -50,8 +77,10 @@ pub struct Picked {
 /// What a pick came to.
 pub enum Choice {
     Backend(Picked),
-    /// No backend is eligible and untried, or the strategy wants to wait.
+    /// No backend is eligible and untried.
     Nobody,
+    /// The strategy wants to wait.
+    Wait,
     /// The strategy refuses the request.
     Reject(StatusCode),
 }
@@ -73,7 +102,12 @@ impl Adopted {
                 Rc::new(LocalPool::new(served.clone(), old, upstreams, now_us))
             })
             .collect();
-        Adopted { generation, pools }
+        let listeners = generation.listeners.iter();
+        Adopted {
+            listeners: listeners.map(|one| one.bound.counts.open()).collect(),
+            generation,
+            pools,
+        }
     }
 
     /// Where a request for `host` and `path` goes.
@@ -87,6 +121,15 @@ impl Adopted {
     /// The sockets to accept on.
     pub fn listeners(&self) -> &[Listening] {
         &self.generation.listeners
+    }
+
+    /// What this worker counts for a listener, also for one that is gone.
+    pub fn counts(&self, bound: &Arc<Bound>) -> Own<ListenerCounts> {
+        self.listeners()
+            .iter()
+            .zip(&self.listeners)
+            .find(|(one, _)| Arc::ptr_eq(&one.bound, bound))
+            .map_or_else(|| bound.counts.open(), |(_, counts)| counts.clone())
     }
 
     /// What is done now and then, off the request path.
@@ -129,13 +172,14 @@ impl LocalPool {
         LocalPool {
             limits: Limits::from(&served.pool.settings),
             snapshot: RefCell::new(Snapshot::new(Arc::clone(&served.pool.members))),
-            upstreams: served
+            backends: served
                 .pool
                 .members
                 .list
                 .iter()
-                .map(|member| upstreams.at(&member.address))
+                .map(|member| LocalBackend::new(member, upstreams))
                 .collect(),
+            counts: served.pool.counts.open(),
             picker,
             served,
         }
@@ -162,8 +206,14 @@ impl LocalPool {
     }
 
     /// Lets the strategy choose among the eligible members that are not in `tried`.
-    pub fn pick(&self, worker: &Worker, head: &mut Inbound, key: u64, tried: &[usize]) -> Choice {
-        let at_us = worker.now_us();
+    pub fn pick(
+        &self,
+        worker: &Worker,
+        at_us: u64,
+        head: &mut Inbound,
+        key: u64,
+        tried: &[usize],
+    ) -> Choice {
         let mut snapshot = self.snapshot.borrow_mut();
         // A plan names whom it wants: with 10,000 backends nobody else is looked at.
         let by_plan =
@@ -201,7 +251,7 @@ impl LocalPool {
                     at_us,
                 })
             }
-            Pick::Wait => Choice::Nobody,
+            Pick::Wait => Choice::Wait,
             Pick::Reject(status) => Choice::Reject(status),
         }
     }
@@ -211,14 +261,29 @@ impl LocalPool {
         &self.pool().members.list[member].cell
     }
 
-    /// A member's connections.
-    pub fn upstream(&self, member: usize) -> &Upstream<RequestBody> {
-        &self.upstreams[member]
+    /// What this worker counts for a member.
+    pub fn backend_counts(&self, member: usize) -> &BackendCounts {
+        &self.backends[member].counts
     }
 
-    /// Keeps a connection to `member` for the next request.
-    pub fn keep(&self, member: usize, connection: Connection<RequestBody>) {
-        self.upstreams[member].keep(connection, self.limits.keep_alive_connections);
+    /// Sends `request` to `member`; see [`Upstream::send`].
+    pub async fn send(
+        &self,
+        member: usize,
+        request: Request<RequestBody>,
+        watch: &Watch,
+        reuse: Reuse,
+    ) -> Result<(Response<Incoming>, Connection<RequestBody>), SendError<RequestBody>> {
+        let LocalBackend { upstream, counts } = &self.backends[member];
+        upstream
+            .send(request, &self.limits, watch, reuse, counts)
+            .await
+    }
+
+    /// Keeps a connection to `member`, which was free at `now`, for the next request.
+    pub fn keep(&self, member: usize, connection: Connection<RequestBody>, now: Instant) {
+        let limit = self.limits.keep_alive_connections;
+        self.backends[member].upstream.keep(connection, limit, now);
     }
 
     /// The `Host` for `member`, where it is not the client's own. A request
@@ -265,8 +330,8 @@ impl LocalPool {
     }
 
     fn keep_house(&self, now_us: u64) {
-        for (upstream, member) in self.upstreams.iter().zip(&self.pool().members.list) {
-            upstream.expire(match member.settings.state {
+        for (backend, member) in self.backends.iter().zip(&self.pool().members.list) {
+            backend.keep_house(match member.settings.state {
                 BackendState::Maintenance => Duration::ZERO,
                 BackendState::Active | BackendState::Drain => self.limits.keep_alive,
             });

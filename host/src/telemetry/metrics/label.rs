@@ -1,0 +1,165 @@
+//! The values that labels may have, where they are not names of the
+//! configuration: closed sets, so that nothing a client sends makes a series.
+
+use http::StatusCode;
+
+use crate::strategy::Failure;
+
+/// A closed set: the enum, and its values in the order of their numbers.
+macro_rules! values {
+    ($(#[$about:meta])* $name:ident { $($(#[$meaning:meta])* $value:ident = $text:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$meaning])* $value,)+
+        }
+
+        impl $name {
+            /// Every value, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$value),+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// As the label has it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $text,)+
+                }
+            }
+        }
+    };
+}
+
+values! {
+    /// The class of a response's status.
+    Code {
+        Informational = "1xx",
+        Success = "2xx",
+        Redirection = "3xx",
+        ClientError = "4xx",
+        ServerError = "5xx",
+    }
+}
+
+impl Code {
+    /// The class of `status`. One above 599 is a 5xx (RFC 9110 section 15).
+    pub fn of(status: StatusCode) -> Code {
+        match status.as_u16() {
+            ..200 => Code::Informational,
+            200..300 => Code::Success,
+            300..400 => Code::Redirection,
+            400..500 => Code::ClientError,
+            500.. => Code::ServerError,
+        }
+    }
+}
+
+values! {
+    /// Why the proxy answered a pool's request itself.
+    Refused {
+        /// No backend is eligible and untried.
+        NoBackend = "no-backend",
+        /// The strategy wanted to wait.
+        Wait = "wait",
+        /// The strategy refused, or faulted with `on-fault = "reject"`.
+        Reject = "reject",
+        /// No backend could be connected to.
+        Connect = "connect",
+        /// The last backend did not connect or answer in time.
+        Timeout = "timeout",
+        /// The last backend closed before it answered.
+        Reset = "reset",
+        /// What the last backend answered is not HTTP/1, or a switch that nobody wanted.
+        Protocol = "protocol",
+        /// The client's body stalled or broke off.
+        Client = "client",
+        /// This machine had no socket to give.
+        Local = "local",
+    }
+}
+
+values! {
+    /// What became of an attempt at a backend.
+    Attempted {
+        /// A whole response below 500.
+        Ok = "ok",
+        /// A whole response of 500 or more.
+        ServerError = "5xx",
+        /// No connection.
+        Connect = "connect",
+        /// No connection, no response head or no more of the body in time.
+        Timeout = "timeout",
+        /// It closed before the response was complete.
+        Reset = "reset",
+        /// What it sent is not HTTP/1.
+        Protocol = "protocol",
+        /// The client left before the response was complete.
+        ClientLeft = "client-left",
+        /// Neither did its part badly: the client's body broke off, or this
+        /// machine had no socket.
+        Other = "other",
+    }
+}
+
+impl From<Failure> for Attempted {
+    fn from(failure: Failure) -> Attempted {
+        match failure {
+            Failure::None => Attempted::Ok,
+            Failure::Connect => Attempted::Connect,
+            Failure::Timeout => Attempted::Timeout,
+            Failure::Reset => Attempted::Reset,
+            Failure::Protocol => Attempted::Protocol,
+            Failure::ClientLeft => Attempted::ClientLeft,
+        }
+    }
+}
+
+values! {
+    /// Why the proxy ended a client's connection.
+    Ended {
+        /// No further request came in time.
+        Idle = "idle",
+        /// A request head did not arrive in time; answered with 408.
+        SlowHead = "slow-head",
+        /// Nothing of a body moved in time.
+        Stalled = "stalled",
+        /// What arrived is not HTTP/1; answered with 400 where that is possible.
+        Malformed = "malformed",
+    }
+}
+
+values! {
+    /// What a reload came to.
+    Reload {
+        /// A new generation is in force.
+        Published = "published",
+        /// Nothing had changed.
+        Unchanged = "unchanged",
+        /// The configuration or a plugin was refused; what was in force stays.
+        Refused = "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_numbered_in_order() {
+        for (number, reason) in Refused::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, number);
+        }
+        assert_eq!(Refused::ALL.len(), Refused::COUNT);
+    }
+
+    #[test]
+    fn every_status_has_a_class() {
+        let class = |code| Code::of(StatusCode::from_u16(code).expect("a status")).as_str();
+        assert_eq!([100, 101, 199].map(class), ["1xx"; 3]);
+        assert_eq!(
+            [200, 299, 300, 404, 503].map(class),
+            ["2xx", "2xx", "3xx", "4xx", "5xx"]
+        );
+        assert_eq!([600, 999].map(class), ["5xx"; 2]);
+    }
+}
