@@ -5,6 +5,7 @@
 //! buffer is full, lines are dropped and counted: nobody reading a log may
 //! hold up a request.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -34,6 +35,16 @@ pub fn finish() {
             thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// How many lines of each stream were dropped, since the process started.
+pub fn dropped() -> BTreeMap<&'static str, u64> {
+    let mut dropped = BTreeMap::new();
+    let streams = lock(&STREAMS).clone();
+    for stream in streams.iter().filter_map(Weak::upgrade) {
+        *dropped.entry(stream.name).or_default() += stream.dropped();
+    }
+    dropped
 }
 
 /// A handle to a stream of lines. Clones share one buffer; [`Lines::apart`]
@@ -161,13 +172,26 @@ impl Stream {
             && !self.writing.load(Ordering::Acquire)
     }
 
+    /// Lines that did not fit, in all buffers.
+    fn dropped(&self) -> u64 {
+        let buffers = lock(&self.buffers);
+        let dropped = |buffer: &Arc<Buffer>| buffer.dropped.load(Ordering::Relaxed);
+        buffers.iter().map(dropped).sum()
+    }
+
     /// The carrier's life.
     fn carry(&self, mut file: impl Write) {
         let mut taken = Vec::new();
         let mut broken = false;
+        let mut told = 0;
         loop {
             let closed = self.closed.load(Ordering::Acquire);
             let moved = self.write_waiting(&mut taken, &mut file);
+            let dropped = self.dropped();
+            if dropped > told {
+                tracing::warn!(stream = self.name, lines = dropped - told, "lines dropped");
+                told = dropped;
+            }
             if let Err(error) = &moved
                 && !std::mem::replace(&mut broken, true)
             {
@@ -184,22 +208,17 @@ impl Stream {
     /// Whether there was anything to write.
     fn write_waiting(&self, taken: &mut Vec<u8>, file: &mut impl Write) -> io::Result<bool> {
         let mut moved = Ok(false);
-        let mut dropped = 0;
         // Not in the `for` itself: the lock would be held while the file is slow.
         let buffers = lock(&self.buffers).clone();
         for buffer in buffers {
             self.writing.store(true, Ordering::Release);
             taken.clear();
             std::mem::swap(taken, &mut lock(&buffer.waiting));
-            dropped += buffer.dropped.swap(0, Ordering::Relaxed);
             if !taken.is_empty() {
                 let written = file.write_all(taken).and_then(|()| file.flush());
                 moved = moved.and(written.map(|()| true));
             }
             self.writing.store(false, Ordering::Release);
-        }
-        if dropped > 0 {
-            tracing::warn!(stream = self.name, lines = dropped, "lines dropped");
         }
         moved
     }
