@@ -18,6 +18,7 @@ use crate::generation::Generation;
 use crate::listener::Spread;
 use crate::reload::{self, Publisher};
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::metrics::Metrics;
 use crate::worker::{self, Seat};
 
 /// Exit code after a second SIGTERM or SIGINT: 128 and the number of SIGINT,
@@ -79,6 +80,7 @@ pub fn check(settings: &Settings) -> Result<(), StartError> {
 /// A running proxy.
 pub struct Server {
     generations: watch::Receiver<Arc<Generation>>,
+    metrics: Arc<Metrics>,
     shutdown: watch::Sender<Option<Duration>>,
     control: Control,
     workers: Vec<JoinHandle<()>>,
@@ -95,7 +97,9 @@ impl Server {
         let started = Instant::now();
         let engine = engine::start(&settings, engine::cache(&settings)?)?;
         let start = |settings| Publisher::start(engine.clone(), settings, started);
-        let controller = Controller::new(settings.clone(), source, None, start)?;
+        let metrics = Arc::new(Metrics::new(started, settings.workers.get()));
+        let counted = Arc::clone(&metrics);
+        let controller = Controller::new(settings.clone(), source, None, counted, start)?;
         let publisher = controller.publisher();
         let shutdown = watch::Sender::new(None);
         let workers = start_workers(&settings, publisher, &shutdown, started)
@@ -108,6 +112,7 @@ impl Server {
         first.listeners.iter().for_each(reload::announce_listener);
         Ok(Server {
             generations,
+            metrics,
             shutdown,
             control,
             workers,
@@ -122,6 +127,12 @@ impl Server {
             .iter()
             .map(|listening| listening.bound.address)
             .collect()
+    }
+
+    /// What was counted, in the OpenMetrics text format.
+    pub fn metrics(&self) -> String {
+        let generation = Arc::clone(&self.generations.borrow());
+        self.metrics.render(&generation)
     }
 
     /// Reads the settings again, as SIGHUP does.

@@ -12,6 +12,7 @@ mod faults;
 mod forwarding;
 mod lifecycle;
 mod log;
+mod metrics;
 mod plugins;
 mod regressions;
 mod retry;

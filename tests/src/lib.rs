@@ -12,6 +12,7 @@ pub mod config;
 pub mod gate;
 pub mod guests;
 pub mod load;
+pub mod metrics;
 pub mod pattern;
 pub mod proxy;
 pub mod wire;
@@ -25,6 +26,7 @@ pub use client::Client;
 pub use config::Config;
 pub use gate::Gate;
 pub use load::Load;
+pub use metrics::Metered;
 pub use proxy::Proxy;
 
 /// The longest any event is waited for. Generous, because two cores run the

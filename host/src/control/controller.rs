@@ -16,6 +16,7 @@ use crate::plugin::{Binary, shipped};
 use crate::reload::{Publisher, Reloaded};
 use crate::server::StartError;
 use crate::strategy::{Probe, Standing, Strategy};
+use crate::telemetry::metrics::{Metrics, Reload};
 
 /// Changes of files this close together are one: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -41,6 +42,7 @@ pub struct Controller {
     configured: Settings,
     overrides: Overrides,
     state: Option<StateFile>,
+    metrics: Arc<Metrics>,
     random: fastrand::Rng,
 }
 
@@ -55,6 +57,7 @@ impl Controller {
         settings: Settings,
         source: Source,
         state_file: Option<PathBuf>,
+        metrics: Arc<Metrics>,
         start: impl Fn(Settings) -> Result<Publisher, StartError>,
     ) -> Result<Controller, StartError> {
         let state = state_file.map(StateFile::new);
@@ -73,6 +76,7 @@ impl Controller {
             configured: settings,
             overrides,
             state,
+            metrics,
             random: fastrand::Rng::new(),
         })
     }
@@ -216,14 +220,17 @@ impl Controller {
         });
         match &reloaded {
             Ok(Reloaded::Published(generation)) => {
+                self.metrics.reloaded(Reload::Published);
                 tracing::info!(generation, "reloaded");
                 self.configured.tell_warnings();
             }
             Ok(Reloaded::Unchanged) if asking == Asking::Somebody => {
+                self.metrics.reloaded(Reload::Unchanged);
                 tracing::info!("nothing to reload");
             }
             Ok(Reloaded::Unchanged) => {}
             Err(error) => {
+                self.metrics.reloaded(Reload::Refused);
                 tracing::error!(%error, "reload refused, the previous configuration stays in force");
             }
         }

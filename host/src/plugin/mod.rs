@@ -40,3 +40,5 @@ pub use fault::{Fault, FaultKind};
 pub use imports::SharedSlots;
 pub use instance::{Answer, Instance, InstanceSettings, Label};
 pub use translate::MAX_COMPONENT_BYTES;
+/// The version of wasmtime that runs the plugins.
+pub use wasmtime_environ::VERSION as RUNTIME_VERSION;

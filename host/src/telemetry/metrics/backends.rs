@@ -1,6 +1,10 @@
 //! What is counted for each backend.
 
+use std::fmt;
+
+use super::sheet::Sheet;
 use super::{Attempted, Counter, Gauge};
+use crate::generation::Generation;
 
 /// One worker's counts of one backend.
 #[derive(Debug, Default)]
@@ -19,4 +23,69 @@ impl BackendCounts {
     pub fn attempted(&self, result: Attempted) {
         self.attempts[result as usize].add(1);
     }
+}
+
+/// Writes what all workers counted for the backends of `generation`, and what
+/// their live columns say at `now_us`.
+pub fn write(sheet: &mut Sheet, generation: &Generation, now_us: u64) -> fmt::Result {
+    let backends = || {
+        generation.pools.iter().flat_map(|served| {
+            let pool = ("pool", &*served.pool.settings.name);
+            let members = served.pool.members.list.iter();
+            members.map(move |one| ([pool, ("backend", &*one.settings.name)], one))
+        })
+    };
+    let sums = |count: fn(&BackendCounts) -> u64| {
+        backends().map(move |(labels, one)| (labels, one.counts.sum(count)))
+    };
+    sheet.counter(
+        "anubis_backend_attempts_total",
+        "Attempts that have ended, by what became of them.",
+        backends().flat_map(|([pool, backend], one)| {
+            Attempted::ALL.iter().map(move |&result| {
+                let count = one
+                    .counts
+                    .sum(|counts| counts.attempts[result as usize].get());
+                ([pool, backend, ("result", result.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.gauge(
+        "anubis_backend_attempts_in_flight",
+        "Attempts between their pick and the end of the response, tunnels included.",
+        backends().map(|(labels, one)| (labels, one.cell.in_flight())),
+    )?;
+    sheet.gauge(
+        "anubis_backend_latency_seconds",
+        "Peak-EWMA of the time to the response head, as strategies see it; none before the first sample.",
+        backends().filter_map(|(labels, one)| match one.cell.latency_us(now_us) {
+            0 => None,
+            us => Some((labels, f64::from(us) / 1e6)),
+        }),
+    )?;
+    sheet.gauge(
+        "anubis_backend_failure_ratio",
+        "EWMA of the failed share of attempts, 0 to 1, as strategies see it.",
+        backends().map(|(labels, one)| (labels, f64::from(one.cell.failures(now_us)) / 1e4)),
+    )?;
+    sheet.gauge(
+        "anubis_backend_weight",
+        "Share of the requests, relative to the pool's other backends.",
+        backends().map(|(labels, one)| (labels, u32::from(one.settings.weight.get()))),
+    )?;
+    sheet.counter(
+        "anubis_backend_connections_total",
+        "Connections made.",
+        sums(|counts| counts.connects.get()),
+    )?;
+    sheet.counter(
+        "anubis_backend_connections_reused_total",
+        "Requests sent over a kept connection.",
+        sums(|counts| counts.reuses.get()),
+    )?;
+    sheet.gauge(
+        "anubis_backend_connections_idle",
+        "Connections kept for the next request, up to 100 ms ago; pools that name the same address share them.",
+        sums(|counts| counts.idle.get()),
+    )
 }

@@ -1,10 +1,13 @@
 //! What is counted for each listener.
 
+use std::fmt;
 use std::ops::Deref;
 
 use http::StatusCode;
 
+use super::sheet::{Label, Sheet};
 use super::{Code, Counter, Ended, Gauge, Own};
+use crate::generation::{Generation, Listening};
 
 /// One worker's counts of one listener.
 #[derive(Debug, Default)]
@@ -53,4 +56,57 @@ impl Drop for Connected {
     fn drop(&mut self) {
         self.0.open.down();
     }
+}
+
+/// Writes what all workers counted for the listeners of `generation`.
+pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
+    let listeners = || generation.listeners.iter();
+    let sums = |count: fn(&ListenerCounts) -> u64| {
+        listeners().map(move |one| ([label(one)], one.bound.counts.sum(count)))
+    };
+    sheet.counter(
+        "anubis_listener_connections_total",
+        "Connections accepted.",
+        sums(|counts| counts.connections.get()),
+    )?;
+    sheet.gauge(
+        "anubis_listener_connections_open",
+        "Connections open now, tunnels included.",
+        sums(|counts| counts.open.get()),
+    )?;
+    sheet.counter(
+        "anubis_listener_connections_ended_total",
+        "Connections that the proxy ended, by why.",
+        listeners().flat_map(|one| {
+            Ended::ALL.iter().map(move |&why| {
+                let count = one
+                    .bound
+                    .counts
+                    .sum(|counts| counts.ended[why as usize].get());
+                ([label(one), ("reason", why.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.counter(
+        "anubis_listener_requests_total",
+        "Requests answered, by a backend or by the proxy itself, by class of status.",
+        listeners().flat_map(|one| {
+            Code::ALL.iter().map(move |&code| {
+                let count = one
+                    .bound
+                    .counts
+                    .sum(|counts| counts.requests[code as usize].get());
+                ([label(one), ("code", code.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.counter(
+        "anubis_listener_accept_failures_total",
+        "Times that no connection could be accepted for want of descriptors or memory.",
+        sums(|counts| counts.accept_failures.get()),
+    )
+}
+
+fn label(one: &Listening) -> Label<'_> {
+    ("listener", &one.settings.name)
 }

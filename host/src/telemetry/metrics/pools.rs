@@ -1,8 +1,13 @@
 //! What is counted for each pool.
 
+use std::fmt;
+
 use http::StatusCode;
 
+use super::sheet::{Label, Sheet};
 use super::{Code, Counter, Gauge, Histogram, Refused, Scale};
+use crate::generation::Generation;
+use crate::pool::Pool;
 
 /// From a request's route to the end of its response, in microseconds.
 #[derive(Debug)]
@@ -51,4 +56,68 @@ impl PoolCounts {
     pub fn refused(&self, why: Refused) {
         self.refused[why as usize].add(1);
     }
+}
+
+/// Writes what all workers counted for the pools of `generation`.
+pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
+    let pools = || generation.pools.iter().map(|served| &*served.pool);
+    let sums = |count: fn(&PoolCounts) -> u64| {
+        pools().map(move |pool| ([label(pool)], pool.counts.sum(count)))
+    };
+    sheet.counter(
+        "anubis_pool_requests_total",
+        "Requests whose response has ended, by class of status.",
+        pools().flat_map(|pool| {
+            Code::ALL.iter().map(move |&code| {
+                let count = pool
+                    .counts
+                    .sum(|counts| counts.requests[code as usize].get());
+                ([label(pool), ("code", code.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.counter(
+        "anubis_pool_requests_abandoned_total",
+        "Requests whose client left before there was a response.",
+        sums(|counts| counts.abandoned.get()),
+    )?;
+    sheet.histogram(
+        "anubis_pool_request_duration_seconds",
+        "Time from the route to the end of the response, of a tunnel to its end; abandoned requests included.",
+        pools().map(|pool| ([label(pool)], pool.counts.distribution(|counts| &counts.durations))),
+    )?;
+    sheet.gauge(
+        "anubis_pool_requests_in_flight",
+        "Requests between their route and the end of their response.",
+        sums(|counts| counts.in_flight.get()),
+    )?;
+    sheet.counter(
+        "anubis_pool_retries_total",
+        "Attempts after the first of a request.",
+        sums(|counts| counts.retries.get()),
+    )?;
+    sheet.counter(
+        "anubis_pool_refusals_total",
+        "Requests that the proxy answered itself, by why.",
+        pools().flat_map(|pool| {
+            Refused::ALL.iter().map(move |&why| {
+                let count = pool.counts.sum(|counts| counts.refused[why as usize].get());
+                ([label(pool), ("reason", why.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.counter(
+        "anubis_pool_request_bytes_total",
+        "Bytes of request bodies that went to backends, counted when the attempt ends; not those of tunnels.",
+        sums(|counts| counts.received.get()),
+    )?;
+    sheet.counter(
+        "anubis_pool_response_bytes_total",
+        "Bytes of backends' response bodies that went to clients, and of tunnels once they end.",
+        sums(|counts| counts.sent.get()),
+    )
+}
+
+fn label(pool: &Pool) -> Label<'_> {
+    ("pool", &pool.settings.name)
 }

@@ -1,0 +1,47 @@
+//! What is counted of the proxy as a whole.
+
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::sheet::Sheet;
+use super::{Metrics, Reload};
+use crate::generation::Generation;
+use crate::plugin::RUNTIME_VERSION;
+use crate::telemetry::lines;
+
+/// Writes it; `generation` is the one in force.
+pub fn write(sheet: &mut Sheet, generation: &Generation, metrics: &Metrics) -> fmt::Result {
+    sheet.gauge(
+        "anubis_generation",
+        "Number of the configuration in force: 1 at first, one more for each that was published.",
+        [([], generation.number)],
+    )?;
+    sheet.counter(
+        "anubis_reloads_total",
+        "Times that the configuration was read again, by what came of it.",
+        Reload::ALL.iter().map(|&result| {
+            let count = metrics.reloads[result as usize].load(Relaxed);
+            ([("result", result.as_str())], count)
+        }),
+    )?;
+    sheet.gauge(
+        "anubis_workers",
+        "Worker threads.",
+        [([], metrics.workers as u64)],
+    )?;
+    sheet.counter(
+        "anubis_log_lines_dropped_total",
+        "Lines that a log's file was too slow for, by log.",
+        lines::dropped()
+            .into_iter()
+            .map(|(stream, count)| ([("stream", stream)], count)),
+    )?;
+    sheet.info(
+        "anubis_build_info",
+        "What runs: this program's version and that of the runtime for its plugins.",
+        [
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("wasmtime", RUNTIME_VERSION),
+        ],
+    )
+}
