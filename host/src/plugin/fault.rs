@@ -5,6 +5,7 @@ use std::fmt;
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::imports::escape;
+use super::limits::TooManyImportCalls;
 
 /// A call that gave no usable answer. The instance it happened in is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum FaultKind {
     BadStatus,
     /// Its answer is not a value of the contract's type.
     Lift,
+    /// It called imports too often within one call.
+    Imports,
     /// `configure` said no.
     Configure,
     /// All calls together used more CPU time than the budget.
@@ -40,13 +43,14 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Trap,
         Self::Deadline,
         Self::Memory,
         Self::BadIndex,
         Self::BadStatus,
         Self::Lift,
+        Self::Imports,
         Self::Configure,
         Self::Budget,
         Self::Panic,
@@ -61,6 +65,7 @@ impl FaultKind {
             Self::BadIndex => "bad-index",
             Self::BadStatus => "bad-status",
             Self::Lift => "lift",
+            Self::Imports => "imports",
             Self::Configure => "configure",
             Self::Budget => "budget",
             Self::Panic => "panic",
@@ -89,6 +94,7 @@ impl Fault {
             Some(Trap::Interrupt) => FaultKind::Deadline,
             _ if memory_refused => FaultKind::Memory,
             Some(_) => FaultKind::Trap,
+            None if error.is::<TooManyImportCalls>() => FaultKind::Imports,
             None => FaultKind::Lift,
         };
         let mut message = match kind {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use http::header::{HOST, HeaderName};
-use wasmtime::component::{Linker, LinkerInstance, WasmStr};
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, WasmStr};
 use wasmtime::{Result, StoreContextMut, bail};
 
 use crate::strategy::Inbound;
@@ -60,8 +60,25 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> Result<Linker<Guest>> {
 
 type Store<'a> = StoreContextMut<'a, Guest>;
 
+/// Every import is defined here: its calls are counted.
+fn define<Params, Return>(
+    instance: &mut LinkerInstance<'_, Guest>,
+    name: &str,
+    import: impl Fn(Store<'_>, Params) -> Result<Return> + Send + Sync + 'static,
+) -> Result<()>
+where
+    Params: ComponentNamedList + Lift + 'static,
+    Return: ComponentNamedList + Lower + 'static,
+{
+    instance.func_wrap(name, move |mut store: Store<'_>, params: Params| {
+        store.data_mut().limits.admit_import()?;
+        import(store, params)
+    })
+}
+
 fn log(instance: &mut LinkerInstance<'_, Guest>) -> Result<()> {
-    instance.func_wrap(
+    define(
+        instance,
         "write",
         |mut store: Store<'_>, (level, message): (Level, WasmStr)| {
             let Some(dropped) = store.data_mut().log.admit(Instant::now()) else {
@@ -75,24 +92,28 @@ fn log(instance: &mut LinkerInstance<'_, Guest>) -> Result<()> {
 }
 
 fn inbound(instance: &mut LinkerInstance<'_, Guest>) -> Result<()> {
-    instance.func_wrap("method", |store: Store<'_>, (): ()| {
+    define(instance, "method", |store: Store<'_>, (): ()| {
         Ok((text(&store, |inbound| inbound.method.to_string()),))
     })?;
-    instance.func_wrap("path", |store: Store<'_>, (): ()| {
+    define(instance, "path", |store: Store<'_>, (): ()| {
         Ok((text(&store, |inbound| inbound.uri.path().to_owned()),))
     })?;
-    instance.func_wrap("authority", |store: Store<'_>, (): ()| {
+    define(instance, "authority", |store: Store<'_>, (): ()| {
         Ok((text(&store, authority),))
     })?;
-    instance.func_wrap("client-address", |store: Store<'_>, (): ()| {
+    define(instance, "client-address", |store: Store<'_>, (): ()| {
         let address = |inbound: &Inbound| inbound.client.map(|client| client.to_string());
         Ok((text(&store, |inbound| address(inbound).unwrap_or_default()),))
     })?;
-    instance.func_wrap("header", |store: Store<'_>, (name,): (WasmStr,)| {
-        let name = name.to_str(&store)?;
-        Ok((header(&store.data().inbound, &name),))
-    })?;
-    instance.func_wrap("tag", |mut store: Store<'_>, (value,): (u64,)| {
+    define(
+        instance,
+        "header",
+        |store: Store<'_>, (name,): (WasmStr,)| {
+            let name = name.to_str(&store)?;
+            Ok((header(&store.data().inbound, &name),))
+        },
+    )?;
+    define(instance, "tag", |mut store: Store<'_>, (value,): (u64,)| {
         store.data_mut().tag = value;
         Ok(())
     })
@@ -129,31 +150,39 @@ fn header(inbound: &Inbound, name: &str) -> Option<String> {
 }
 
 fn members(instance: &mut LinkerInstance<'_, Guest>) -> Result<()> {
-    instance.func_wrap("name", |store: Store<'_>, (id,): (u32,)| {
+    define(instance, "name", |store: Store<'_>, (id,): (u32,)| {
         Ok((store.data().members.name(id).map(str::to_owned),))
     })?;
-    instance.func_wrap("address", |store: Store<'_>, (id,): (u32,)| {
+    define(instance, "address", |store: Store<'_>, (id,): (u32,)| {
         Ok((store.data().members.address(id).map(str::to_owned),))
     })?;
-    instance.func_wrap("zone", |store: Store<'_>, (id,): (u32,)| {
+    define(instance, "zone", |store: Store<'_>, (id,): (u32,)| {
         Ok((store.data().members.zone(id).map(str::to_owned),))
     })?;
-    instance.func_wrap("label", |store: Store<'_>, (id, key): (u32, WasmStr)| {
-        let key = key.to_str(&store)?;
-        Ok((store.data().members.label(id, &key).map(str::to_owned),))
-    })
+    define(
+        instance,
+        "label",
+        |store: Store<'_>, (id, key): (u32, WasmStr)| {
+            let key = key.to_str(&store)?;
+            Ok((store.data().members.label(id, &key).map(str::to_owned),))
+        },
+    )
 }
 
 fn shared(instance: &mut LinkerInstance<'_, Guest>) -> Result<()> {
-    instance.func_wrap("add", |store: Store<'_>, (slot, delta): (u32, i64)| {
-        let before = store
-            .data()
-            .shared
-            .slot(slot)?
-            .fetch_add(delta, Ordering::Relaxed);
-        Ok((before.wrapping_add(delta),))
-    })?;
-    instance.func_wrap("load", |store: Store<'_>, (slot,): (u32,)| {
+    define(
+        instance,
+        "add",
+        |store: Store<'_>, (slot, delta): (u32, i64)| {
+            let before = store
+                .data()
+                .shared
+                .slot(slot)?
+                .fetch_add(delta, Ordering::Relaxed);
+            Ok((before.wrapping_add(delta),))
+        },
+    )?;
+    define(instance, "load", |store: Store<'_>, (slot,): (u32,)| {
         Ok((store.data().shared.slot(slot)?.load(Ordering::Relaxed),))
     })
 }

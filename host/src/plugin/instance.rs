@@ -65,7 +65,7 @@ pub enum Answer {
 
 /// The data of a store: everything that imports and limits work on.
 pub(super) struct Guest {
-    limits: Limits,
+    pub(super) limits: Limits,
     deadline: Deadline,
     pub(super) log: LogGate,
     pub(super) members: MembersHandle,
@@ -338,7 +338,9 @@ fn guarded<R>(
     budget: Duration,
     call: impl FnOnce(StoreContextMut<'_, Guest>) -> wasmtime::Result<R>,
 ) -> Result<R, Fault> {
-    let ticks = store.data_mut().deadline.arm(budget);
+    let guest = store.data_mut();
+    guest.limits.begin_call();
+    let ticks = guest.deadline.arm(budget);
     store.set_epoch_deadline(ticks);
     // The store is dropped after any error, so nothing half-changed is seen.
     match catch_unwind(AssertUnwindSafe(|| call(store.as_context_mut()))) {

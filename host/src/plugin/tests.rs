@@ -417,11 +417,36 @@ fn every_world_of_the_contract_fits_as_its_build_leaves_it() {
 }
 
 #[test]
-fn imports_do_not_stop_the_clock() {
-    for name in ["import-loop", "fill-loop"] {
-        let fault = pick(&mut start(name), &rows(3)).unwrap_err();
-        assert_eq!(fault.kind, FaultKind::Deadline, "{name}: {fault}");
-    }
+fn filling_memory_does_not_stop_the_clock() {
+    let fault = pick(&mut start("fill-loop"), &rows(3)).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Deadline, "{fault}");
+}
+
+#[test]
+fn imports_cannot_be_called_for_ever() {
+    let patient = InstanceSettings {
+        deadline: Duration::from_secs(60),
+        ..settings()
+    };
+    let mut instance = start_with("import-loop", &patient).unwrap();
+    let fault = pick(&mut instance, &rows(3)).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Imports, "{fault}");
+    assert!(fault.message.contains("100000 times"), "{fault}");
+}
+
+/// The contract's worlds have no post-return, but a component may.
+#[test]
+fn imports_cannot_be_called_where_none_may() {
+    let fault = pick(&mut start("import-after-return"), &rows(3)).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Trap, "{fault}");
+    assert!(fault.message.contains("cannot leave"), "{fault}");
+}
+
+#[test]
+fn a_text_that_is_none_is_a_fault() {
+    let fault = pick(&mut start("log-no-text"), &rows(3)).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Lift, "{fault}");
+    assert!(fault.message.contains("utf-8"), "{fault}");
 }
 
 #[test]
