@@ -134,6 +134,40 @@ async fn help_can_be_learned_from() {
 }
 
 #[tokio::test]
+async fn a_plugin_is_inspected_for_people_and_for_tools() {
+    let ended = run(["plugin", "inspect", "least-time"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for part in ["configured", "anubis:lb/strategy@0.1.0", "nothing: it only"] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+    let folder = Folder::with("").file("mine.wasm", guests::wasm("reads-header"));
+    let path = folder.path("mine.wasm");
+    let ended = run(["plugin", "inspect", "--json", &path.to_string_lossy()]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
+    assert_eq!(told["world"], "simple");
+    assert_eq!(told["imports"], serde_json::json!(["inbound"]));
+    assert_eq!(told["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!(told["refused"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_plugin_that_would_be_refused_is_inspected_with_the_reason() {
+    let folder = Folder::with("").file("mine.wasm", guests::wasm("wasi-import"));
+    let path = folder.path("mine.wasm");
+    let ended = run(["plugin", "inspect", &path.to_string_lossy()]).await;
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("wasi:cli/environment"),
+        "{}",
+        ended.stdout
+    );
+    let ended = run(["plugin", "inspect", "./missing.wasm"]).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("missing.wasm"), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn the_version_is_told() {
     let ended = run(["--version"]).await;
     assert_eq!(ended.code, Some(0));

@@ -168,15 +168,12 @@ async fn one_that_fails_on_demand_fails_no_request() {
 #[tokio::test]
 async fn every_hostile_one_is_refused_or_contained() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
-    let guests = std::fs::read_dir(folder)
+    let files = std::fs::read_dir(folder)
         .expect("there are guests")
         .flatten();
+    let guests = files.filter_map(|file| file.file_name().into_string().ok());
     let (mut refused, mut served) = (Vec::new(), Vec::new());
-    let names = guests.filter_map(|file| {
-        let name = file.file_name().into_string().ok()?;
-        name.strip_suffix(".wat").map(str::to_owned)
-    });
-    for guest in names {
+    for guest in guests.filter_map(|name| name.strip_suffix(".wat").map(str::to_owned)) {
         match fate(&guest).await {
             Fate::Refused => refused.push(guest),
             Fate::Served => served.push(guest),

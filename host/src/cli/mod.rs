@@ -3,6 +3,7 @@
 mod check;
 mod compile_plugin;
 mod demo;
+mod plugin;
 mod run;
 
 use std::fmt::Display;
@@ -47,6 +48,8 @@ Examples:
       with no configuration at all
   anubis check /etc/anubis/anubis.toml
       say every mistake, change nothing
+  anubis plugin inspect ./mine.wasm
+      what a plugin is, what it may do, and whether it would be taken
 
 Exit codes:
   0  ended well: told to stop, and all that was in flight is finished
@@ -65,6 +68,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Demo(demo::Demo),
+    Plugin(plugin::Plugin),
     #[command(name = crate::plugin::child::COMMAND, hide = true)]
     CompilePlugin(compile_plugin::CompilePlugin),
 }
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Demo(demo) => demo.execute(),
+        Command::Plugin(plugin) => plugin.execute(),
         Command::CompilePlugin(compile) => compile.execute(),
     };
     telemetry::finish();

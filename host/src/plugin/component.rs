@@ -17,8 +17,12 @@ use super::bindings::{
     GuestOutcome, GuestRouting, IMPORTS, PACKAGE, PickResult, Request, interface,
 };
 use super::engine::Engine;
+use super::imports::escape;
 use super::instance::Guest;
 use super::translate::WITHOUT_WASI;
+
+/// Most of an exported name that is told, in bytes.
+const MAX_NAME: usize = 256;
 
 /// A validated and compiled plugin, ready to be instantiated.
 pub struct Plugin {
@@ -88,6 +92,27 @@ impl Plugin {
     /// it may do besides computing.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// Everything that it exports, by full name.
+    pub fn exported(&self) -> Vec<String> {
+        exported(self.component())
+    }
+
+    /// The world of the contract whose exports it has.
+    pub fn world(&self) -> &'static str {
+        let Exports {
+            decider,
+            configure,
+            observe,
+            state,
+        } = &self.exports;
+        match decider {
+            Decider::Planner(_) => "planned",
+            Decider::Strategy(_) if observe.is_some() || state.is_some() => "learning",
+            Decider::Strategy(_) if configure.is_some() => "configured",
+            Decider::Strategy(_) => "simple",
+        }
     }
 
     /// It makes plans (`planner`) instead of being asked for every request.
@@ -190,7 +215,7 @@ impl Exports {
             ),
             (None, None) => bail!(
                 "it exports neither {PACKAGE}/strategy@0.1 nor {PACKAGE}/planner@0.1; it exports {}",
-                find.all_exports()
+                listed(&exported(component))
             ),
         };
         let save = find.func::<(), (Vec<u8>,)>("state", "save")?;
@@ -237,17 +262,20 @@ impl Probe<'_> {
             })?;
         Ok(Some(index))
     }
+}
 
-    fn all_exports(&self) -> String {
-        let component = self.0.component();
-        let ty = component.component_type();
-        let names: Vec<_> = ty
-            .exports(component.engine())
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        if names.is_empty() {
-            return "nothing".to_owned();
-        }
-        names.join(", ")
+/// Full names of what a component exports.
+fn exported(component: &InstancePre<Guest>) -> Vec<String> {
+    let component = component.component();
+    let ty = component.component_type();
+    ty.exports(component.engine())
+        .map(|(name, _)| escape(name, MAX_NAME))
+        .collect()
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
     }
+    names.join(", ")
 }

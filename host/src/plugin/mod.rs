@@ -24,6 +24,7 @@ mod imports;
 mod instance;
 mod limits;
 mod lowering;
+mod report;
 mod scan;
 pub mod shipped;
 #[cfg(test)]
@@ -39,6 +40,8 @@ pub use engine::Engine;
 pub use fault::{Fault, FaultKind};
 pub use imports::SharedSlots;
 pub use instance::{Answer, Instance, InstanceSettings, Label};
+pub use report::{Report, Role};
+pub use scan::Found;
 pub use translate::MAX_COMPONENT_BYTES;
 /// The version of wasmtime that runs the plugins.
 pub use wasmtime_environ::VERSION as RUNTIME_VERSION;

@@ -93,15 +93,15 @@ impl Total {
 
 /// What a scan found, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// Functions with code of their own.
-    pub(super) functions: u64,
+    pub functions: u64,
     /// Bytes of code.
-    pub(super) code: u64,
+    pub code: u64,
     /// Linear memory that it begins with, in bytes.
-    pub(super) memory: u64,
+    pub memory: u64,
     /// What it was made with: languages, compilers, tools.
-    pub(super) producers: Vec<String>,
+    pub producers: Vec<String>,
 }
 
 /// Looks at a component, or a core module, without compiling it.

@@ -1,0 +1,27 @@
+//! `anubis plugin`: for those who write plugins, one file a subcommand.
+
+mod inspect;
+
+use clap::{Args, Subcommand};
+
+use super::Exit;
+
+/// For those who write plugins
+#[derive(Debug, Args)]
+pub struct Plugin {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Inspect(inspect::Inspect),
+}
+
+impl Plugin {
+    pub(super) fn execute(self) -> Exit {
+        match self.command {
+            Command::Inspect(inspect) => inspect.execute(),
+        }
+    }
+}
