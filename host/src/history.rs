@@ -11,7 +11,6 @@ use crate::strategy::{Rehearsal, Standing, Strategy};
 const KEPT: usize = 6;
 
 /// One strategy's time in force.
-#[expect(dead_code, reason = "told by the admin API, which follows")]
 pub struct Version {
     /// 1 for the pool's first, then one more for each that came into force.
     pub number: u64,
@@ -39,6 +38,14 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Every one, in the order of their numbers.
+    pub const ALL: [Self; 4] = [
+        Self::Configured,
+        Self::Swapped,
+        Self::RolledBack,
+        Self::Returned,
+    ];
+
     /// For people and labels.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,6 +61,8 @@ impl Origin {
 #[derive(Clone)]
 pub struct History {
     versions: Vec<Arc<Version>>,
+    /// How often each of [`Origin::ALL`] brought a version into force.
+    changes: [u64; Origin::ALL.len()],
 }
 
 impl History {
@@ -61,7 +70,10 @@ impl History {
     pub fn new(version: Version, previous: Option<&History>) -> History {
         let earlier = previous.map_or(&[][..], |history| &history.versions);
         let kept = earlier.iter().take(KEPT - 1).cloned();
+        let mut changes = previous.map_or([0; Origin::ALL.len()], |history| history.changes);
+        changes[version.origin as usize] += 1;
         History {
+            changes,
             versions: std::iter::once(Arc::new(version)).chain(kept).collect(),
         }
     }
@@ -73,8 +85,12 @@ impl History {
             .expect("a history begins with a version")
     }
 
+    /// How often a strategy came into force like this.
+    pub fn changes(&self, origin: Origin) -> u64 {
+        self.changes[origin as usize]
+    }
+
     /// Newest first.
-    #[expect(dead_code, reason = "told by the admin API, which follows")]
     pub fn versions(&self) -> &[Arc<Version>] {
         &self.versions
     }

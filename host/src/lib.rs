@@ -1,6 +1,7 @@
 //! anubis: an HTTP load balancer whose balancing decision is a call into a
 //! sandboxed WebAssembly component. `host/ARCHITECTURE.md` is the map.
 
+mod admin;
 pub mod cli;
 pub mod config;
 mod connection;

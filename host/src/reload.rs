@@ -141,6 +141,9 @@ impl Publisher {
         if settings.log.access != self.settings.log.access {
             tracing::warn!(key = "log.access", "takes effect at the next start");
         }
+        if settings.admin != self.settings.admin {
+            tracing::warn!(key = "admin", "takes effect at the next start");
+        }
     }
 }
 

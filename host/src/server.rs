@@ -11,6 +11,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::admin::{self, Admin};
 use crate::config::{self, Settings};
 pub use crate::control::Source;
 use crate::control::{Control, Controller};
@@ -84,6 +85,7 @@ pub struct Server {
     shutdown: watch::Sender<Option<Duration>>,
     control: Control,
     workers: Vec<JoinHandle<()>>,
+    admin: Option<Admin>,
 }
 
 impl Server {
@@ -96,10 +98,12 @@ impl Server {
     pub fn start(settings: Settings, source: Source) -> Result<Server, StartError> {
         let started = Instant::now();
         let engine = engine::start(&settings, engine::cache(&settings)?)?;
+        let admin = admin::Bound::new(&settings.admin).map_err(StartError::Bind)?;
+        let state_file = settings.admin.state_file.clone();
         let start = |settings| Publisher::start(engine.clone(), settings, started);
         let metrics = Arc::new(Metrics::new(started, settings.workers.get()));
         let counted = Arc::clone(&metrics);
-        let controller = Controller::new(settings.clone(), source, None, counted, start)?;
+        let controller = Controller::new(settings.clone(), source, state_file, counted, start)?;
         let publisher = controller.publisher();
         let shutdown = watch::Sender::new(None);
         let workers = start_workers(&settings, publisher, &shutdown, started)
@@ -110,12 +114,23 @@ impl Server {
         let control = controller.run().map_err(StartError::Other)?;
         first.pools.iter().for_each(reload::announce_strategy);
         first.listeners.iter().for_each(reload::announce_listener);
+        let context = admin::Context::new(
+            &settings.admin,
+            control.clone(),
+            shutdown.subscribe(),
+            Arc::clone(&metrics),
+        );
+        let admin = admin
+            .map(|bound| bound.serve(context))
+            .transpose()
+            .map_err(StartError::Other)?;
         Ok(Server {
             generations,
             metrics,
             shutdown,
             control,
             workers,
+            admin,
         })
     }
 
@@ -150,6 +165,10 @@ impl Server {
             if worker.join().is_err() {
                 tracing::error!("a worker ended abnormally");
             }
+        }
+        // To the last it tells that the proxy is ending.
+        if let Some(admin) = self.admin {
+            admin.stop();
         }
         tracing::info!("shut down");
     }

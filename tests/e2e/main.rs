@@ -4,6 +4,7 @@
 //! ends them when it returns; everything runs in parallel on ports that the
 //! system chooses, and waits for events, never for time to pass.
 
+mod admin;
 mod balance;
 mod cli;
 mod compile;

@@ -5,6 +5,7 @@
 //! Nothing here knows how the proxy works inside; it sees what an operator
 //! sees: a configuration file, signals, log lines, sockets and an exit code.
 
+pub mod admin;
 pub mod answer;
 pub mod backend;
 pub mod client;
@@ -20,6 +21,7 @@ pub mod wire;
 use std::future::Future;
 use std::time::Duration;
 
+pub use admin::Admin;
 pub use answer::Answer;
 pub use backend::Backend;
 pub use client::Client;

@@ -2,6 +2,7 @@
 
 mod check;
 mod compile_plugin;
+mod ctl;
 mod demo;
 mod plugin;
 mod run;
@@ -50,6 +51,8 @@ Examples:
       say every mistake, change nothing
   anubis plugin inspect ./mine.wasm
       what a plugin is, what it may do, and whether it would be taken
+  anubis ctl swap web ./mine.wasm
+      another strategy for a running proxy
 
 Exit codes:
   0  ended well: told to stop, and all that was in flight is finished
@@ -71,6 +74,7 @@ enum Command {
     Plugin(plugin::Plugin),
     #[command(name = crate::plugin::child::COMMAND, hide = true)]
     CompilePlugin(compile_plugin::CompilePlugin),
+    Ctl(ctl::Ctl),
 }
 
 /// What the process ends with.
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.execute(),
         Command::Plugin(plugin) => plugin.execute(),
         Command::CompilePlugin(compile) => compile.execute(),
+        Command::Ctl(ctl) => ctl.execute(),
     };
     telemetry::finish();
     ExitCode::from(exit as u8)

@@ -9,9 +9,9 @@ use http::uri::Authority;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    AccessLog, BackendSettings, BackendState, CacheFolder, CompileSettings, HashKey, HostHeader,
-    HostPattern, ListenerSettings, LogFormat, LogSettings, OnFault, PoolSettings, RouteSettings,
-    Settings, StrategySettings, StrategySource,
+    AccessLog, AdminSettings, BackendSettings, BackendState, CacheFolder, CompileSettings, HashKey,
+    HostHeader, HostPattern, ListenerSettings, LogFormat, LogSettings, OnFault, PoolSettings,
+    RouteSettings, Settings, StrategySettings, StrategySource,
 };
 
 /// The strategy of a pool that names none.
@@ -25,6 +25,7 @@ impl Settings {
             shutdown_grace: Duration::from_secs(30),
             log: LogSettings::default(),
             compile: CompileSettings::default(),
+            admin: AdminSettings::default(),
             listeners: vec![listener],
             routes: vec![RouteSettings::everything_to(0)],
             pools: vec![pool],
@@ -49,6 +50,18 @@ impl Default for CompileSettings {
         Self {
             time: Duration::from_secs(60),
             cache: CacheFolder::Default,
+        }
+    }
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            address: None,
+            socket: None,
+            token: None,
+            upload_limit: 16 << 20,
+            state_file: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use http::uri::Authority;
 use ipnet::IpNet;
@@ -29,6 +30,7 @@ pub struct File {
     pub compile_time: Option<Text<Time<1000>>>,
     pub cache_dir: Option<String>,
     pub log: Log,
+    pub admin: Option<Spanned<Admin>>,
     pub listeners: Vec<Spanned<Listener>>,
     pub routes: Vec<Spanned<Route>>,
     pub pools: BTreeMap<Spanned<String>, Pool>,
@@ -75,6 +77,22 @@ pub enum AccessLog {
     Off,
     Common,
     Json,
+}
+
+/// `[admin]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Admin {
+    pub address: Option<Spanned<Text<SocketAddr>>>,
+    pub socket: Option<PathBuf>,
+    pub token_file: Option<Spanned<String>>,
+    pub upload_limit: Option<Spanned<Text<Size>>>,
+    pub state_file: Option<PathBuf>,
 }
 
 /// One of `[[listeners]]`

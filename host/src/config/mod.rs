@@ -12,6 +12,7 @@ mod mistakes;
 mod quick;
 mod read;
 mod resolve;
+mod token;
 mod values;
 mod words;
 
@@ -30,6 +31,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 pub use mistakes::{Mistake, Mistakes};
+pub use token::Token;
 
 use crate::plugin::Binary;
 
@@ -72,6 +74,16 @@ pub fn shipped_strategies() -> impl Iterator<Item = &'static str> {
     crate::plugin::shipped::names()
 }
 
+/// A backend's address from what is written: host and port, 80 when none is
+/// written, `http://` allowed in front.
+///
+/// # Errors
+///
+/// What is wrong with it, and what belongs there.
+pub fn backend_address(text: &str) -> Result<Authority, String> {
+    values::FromText::from_text(text)
+}
+
 /// Everything the proxy was told, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -83,6 +95,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How plugins that are not shipped become code.
     pub compile: CompileSettings,
+    /// What may be asked of the proxy while it runs. Default: nothing.
+    pub admin: AdminSettings,
     /// Sockets to accept on; never empty.
     pub listeners: Vec<ListenerSettings>,
     /// Host and path to pool, in the order written.
@@ -161,6 +175,31 @@ pub enum CacheFolder {
     Off,
     /// This folder, relative to the configuration file.
     At(PathBuf),
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Where the admin API listens. Default: nowhere. Others than loopback
+    /// only with a token.
+    pub address: Option<SocketAddr>,
+    /// The Unix socket of the admin API, for whom the file system lets through
+    /// (mode 0600). Default: none.
+    pub socket: Option<PathBuf>,
+    /// What a request over TCP has to show. Default: nothing.
+    pub token: Option<Token>,
+    /// Longest body of a request, in bytes. Default 16 MiB, at most 64 MiB.
+    pub upload_limit: usize,
+    /// Where changes made at run time are kept for the next start. Default:
+    /// nowhere.
+    pub state_file: Option<PathBuf>,
+}
+
+impl AdminSettings {
+    /// There is a way to reach the admin API.
+    pub fn listens(&self) -> bool {
+        self.address.is_some() || self.socket.is_some()
+    }
 }
 
 /// One `[[listeners]]` entry: a socket and what its clients may do.

@@ -1,6 +1,7 @@
 //! [`File`] to [`Settings`]: defaults filled in, names resolved, and the
 //! mistakes that only show when entries are seen together.
 
+mod admin;
 mod listeners;
 mod pools;
 mod routes;
@@ -15,6 +16,7 @@ use super::file::{self, File};
 use super::read::Report;
 use super::values::{Text, Time, Whole};
 use super::{AccessLog, CacheFolder, LogFormat, LogSettings, Settings};
+use admin::admin;
 use listeners::listeners;
 use pools::pools;
 use routes::{PoolNames, routes};
@@ -28,6 +30,7 @@ pub fn resolve(file: File, folder: &Path, report: &mut Report<'_>) -> Option<Set
     let listeners = listeners(file.listeners, report);
     let pools = pools(file.pools, folder, report);
     let routes = routes(file.routes, &names, report);
+    let admin = admin(file.admin, &listeners, folder, report);
     if !report.mistakes.is_empty() {
         return None;
     }
@@ -38,6 +41,7 @@ pub fn resolve(file: File, folder: &Path, report: &mut Report<'_>) -> Option<Set
     settings.pools.extend(pools);
     settings.routes = routes;
     settings.log = log(&file.log);
+    settings.admin = admin;
     if let Some(workers) = file.workers.map(count) {
         settings.workers = NonZeroUsize::new(workers)?;
     }

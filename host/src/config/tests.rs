@@ -56,6 +56,17 @@ fn everything_that_can_be_written_is_read() {
     assert_eq!(settings.compile.time, Duration::from_secs(61));
     assert_eq!(settings.compile.cache, CacheFolder::At("cache".into()));
 
+    assert_eq!(
+        settings.admin,
+        AdminSettings {
+            address: Some("[::1]:9090".parse().expect("address")),
+            socket: Some("run/admin.sock".into()),
+            token: None,
+            upload_limit: 1 << 20,
+            state_file: Some("/var/lib/anubis/state.json".into()),
+        }
+    );
+
     let listener = &settings.listeners[0];
     assert_eq!(listener.name, "public");
     assert_eq!(listener.header_timeout, Duration::from_secs(11));
@@ -188,6 +199,46 @@ fn a_plugin_is_found_beside_the_configuration_file() {
     std::fs::write(&file, in_pool("strategy = './mine.wasm'")).expect("configuration");
     let settings = load(&file).expect("right");
     assert_eq!(settings.plugin_files(), [folder.path().join("mine.wasm")]);
+}
+
+#[test]
+fn an_admin_address_that_others_reach_needs_a_token() {
+    let folder = tempfile::tempdir().expect("folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "0123456789abcdef").expect("token");
+    let admin = |lines: &str| parse(&format!("{SMALLEST}\n[admin]\n{lines}\n"), &token);
+    let told = |lines: &str| admin(lines).expect_err("wrong").to_string();
+
+    assert!(admin("address = '127.0.0.1:9090'").is_ok());
+    assert!(told("address = '0.0.0.0:9090'").contains("needs a `token-file`"));
+    let public = "address = '0.0.0.0:9090'\ntoken-file = 'token'";
+    // Readable by everybody is one mistake, not two.
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(&token, mode(0o644)).expect("mode");
+    let mistakes = told(public);
+    assert!(mistakes.contains("admin.token-file: "), "{mistakes}");
+    assert_eq!(mistakes.lines().count(), 1, "{mistakes}");
+    std::fs::set_permissions(&token, mode(0o600)).expect("mode");
+    let settings = admin(public).expect("right");
+    assert!(settings.admin.token.is_some());
+}
+
+#[test]
+fn an_admin_api_that_cannot_be_reached_is_a_warning() {
+    let warnings = settings(&format!("{SMALLEST}\n[admin]\n")).warnings;
+    assert!(
+        warnings[0].to_string().contains("admin: neither `address`"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn an_admin_address_is_not_a_listeners() {
+    let told = mistakes(&format!("{SMALLEST}\n[admin]\naddress = '127.0.0.1:8080'"));
+    assert!(
+        told.contains("admin.address: a listener has this address"),
+        "{told}"
+    );
 }
 
 #[test]

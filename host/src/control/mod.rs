@@ -5,8 +5,6 @@
 //! asks it. What was changed at run time stands beside the configuration as
 //! [`overrides`], and outlives the process where there is a `state-file`.
 
-#![expect(dead_code, reason = "asked by the admin API, which follows")]
-
 mod controller;
 mod overrides;
 mod state;

@@ -40,6 +40,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     for (heading, header) in [
         ("Top of the file", ""),
         ("`[log]`", "[log]"),
+        ("`[admin]`", "[admin]"),
         ("`[[listeners]]`", "[[listeners]]"),
         ("`[[routes]]`", "[[routes]]"),
         ("`[pools.NAME]`", "[pools.web]"),

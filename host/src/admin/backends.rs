@@ -1,0 +1,147 @@
+//! A pool's backends: who they are, how they do, and who may take requests.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::body::{json, read_json};
+use super::path::Path;
+use super::pools::find;
+use super::problem::Problem;
+use super::{Context, model, view};
+use crate::config::{self, BackendSettings};
+use crate::control::BackendChange;
+use crate::generation::Served;
+use crate::pool::Member;
+
+/// The longest name of a backend, in bytes: it appears in every log line about it.
+const LONGEST_NAME: usize = 255;
+
+type At = Path<(String, String)>;
+
+/// All of a pool.
+pub async fn list(
+    State(context): State<Arc<Context>>,
+    Path(pool): Path<String>,
+) -> Result<Response, Problem> {
+    let generation = context.generation();
+    let backends = view::backends(find(&generation, &pool)?, context.now_us());
+    Ok(json(&model::Backends { backends }))
+}
+
+/// One.
+pub async fn show(
+    State(context): State<Arc<Context>>,
+    Path((pool, backend)): At,
+) -> Result<Response, Problem> {
+    let generation = context.generation();
+    let member = member(find(&generation, &pool)?, &backend)?;
+    Ok(json(&view::backend(member, context.now_us())))
+}
+
+/// Adds one, or gives the one of this name other settings.
+pub async fn put(
+    State(context): State<Arc<Context>>,
+    Path((pool, backend)): At,
+    request: Request,
+) -> Result<Response, Problem> {
+    let wanted: model::NewBackend = read_json(request).await?;
+    let settings = settings(&pool, &backend, wanted)?;
+    let is_new = member(find(&context.generation(), &pool)?, &backend).is_err();
+    context.control.put_backend(&pool, settings).await?;
+    let shown = show(State(context), Path((pool, backend))).await?;
+    let status = if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, shown).into_response())
+}
+
+/// Changes weight, limits or state.
+pub async fn change(
+    State(context): State<Arc<Context>>,
+    Path((pool, backend)): At,
+    request: Request,
+) -> Result<Response, Problem> {
+    let wanted: model::BackendChange = read_json(request).await?;
+    let named = || format!("pool {pool}: backend {backend}");
+    if wanted == model::BackendChange::default() {
+        let detail = format!("{}: weight, capacity, priority or state is needed", named());
+        return Err(Problem::unprocessable(detail));
+    }
+    let change = BackendChange {
+        weight: wanted
+            .weight
+            .map(|number| weight(number, named))
+            .transpose()?,
+        capacity: wanted.capacity,
+        priority: wanted.priority,
+        state: wanted.state.map(Into::into),
+    };
+    context
+        .control
+        .change_backend(&pool, &backend, change)
+        .await?;
+    show(State(context), Path((pool, backend))).await
+}
+
+/// Takes one out of the pool; what it has in flight it finishes.
+pub async fn remove(
+    State(context): State<Arc<Context>>,
+    Path((pool, backend)): At,
+) -> Result<StatusCode, Problem> {
+    context.control.remove_backend(&pool, &backend).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn member<'s>(served: &'s Served, backend: &str) -> Result<&'s Member, Problem> {
+    let pool = &served.pool;
+    let mut members = pool.members.list.iter();
+    members
+        .find(|member| member.settings.name == backend)
+        .ok_or_else(|| {
+            let pool = &pool.settings.name;
+            Problem::not_found(format!("pool {pool}: there is no backend {backend}"))
+        })
+}
+
+fn settings(
+    pool: &str,
+    backend: &str,
+    wanted: model::NewBackend,
+) -> Result<BackendSettings, Problem> {
+    let named = || format!("pool {pool}: backend {backend}");
+    if backend.len() > LONGEST_NAME || backend.chars().any(char::is_control) {
+        let detail = format!(
+            "pool {pool}: a backend's name has at most {LONGEST_NAME} bytes and no control characters"
+        );
+        return Err(Problem::unprocessable(detail));
+    }
+    let address = config::backend_address(&wanted.address)
+        .map_err(|what| Problem::unprocessable(format!("{}: address: {what}", named())))?;
+    let mut settings = BackendSettings::new(address);
+    settings.name = backend.to_owned();
+    if let Some(number) = wanted.weight {
+        settings.weight = weight(number, named)?;
+    }
+    settings.capacity = wanted.capacity.unwrap_or(settings.capacity);
+    settings.priority = wanted.priority.unwrap_or(settings.priority);
+    settings.zone = wanted.zone;
+    settings.labels = wanted.labels;
+    settings.state = wanted.state.map_or(settings.state, Into::into);
+    Ok(settings)
+}
+
+fn weight(number: u32, named: impl Fn() -> String) -> Result<NonZeroU16, Problem> {
+    u16::try_from(number)
+        .ok()
+        .and_then(NonZeroU16::new)
+        .ok_or_else(|| {
+            let detail = format!("{}: weight: {number} is out of range: 1 to 65535", named());
+            Problem::unprocessable(detail)
+        })
+}

@@ -1,0 +1,183 @@
+//! The state of the proxy as the API shows it.
+
+use std::time::{Duration, SystemTime};
+
+use super::model;
+use crate::config::{BackendState, OnFault, StrategySettings};
+use crate::generation::Served;
+use crate::history::Version;
+use crate::plugin::FaultKind;
+use crate::pool::Member;
+use crate::strategy::{Rehearsal, Strategy};
+
+/// A pool in a list.
+pub fn pool_summary(served: &Served) -> model::PoolSummary {
+    let mut summary = model::PoolSummary {
+        name: served.pool.settings.name.clone(),
+        strategy: model::StrategySummary {
+            name: served.strategy.name().to_owned(),
+            version: version_of(&served.strategy),
+            standing: served.strategy.standing().as_str().to_owned(),
+        },
+        backends: model::BackendCounts::default(),
+        in_flight: 0,
+    };
+    for member in &served.pool.members.list {
+        summary.in_flight += u64::from(member.cell.in_flight());
+        let count = match member.settings.state {
+            BackendState::Active => &mut summary.backends.active,
+            BackendState::Drain => &mut summary.backends.drain,
+            BackendState::Maintenance => &mut summary.backends.maintenance,
+        };
+        *count += 1;
+    }
+    summary
+}
+
+/// A pool with everything in it.
+pub fn pool(served: &Served, now_us: u64) -> model::Pool {
+    model::Pool {
+        name: served.pool.settings.name.clone(),
+        strategy: strategy(served.history.current()),
+        backends: backends(served, now_us),
+    }
+}
+
+/// A pool's backends.
+pub fn backends(served: &Served, now_us: u64) -> Vec<model::Backend> {
+    let members = served.pool.members.list.iter();
+    members.map(|member| backend(member, now_us)).collect()
+}
+
+/// A backend, with its load at `now_us`.
+pub fn backend(member: &Member, now_us: u64) -> model::Backend {
+    let settings = &member.settings;
+    model::Backend {
+        name: settings.name.clone(),
+        address: settings.address.to_string(),
+        id: member.id,
+        state: settings.state.into(),
+        weight: settings.weight.get(),
+        capacity: settings.capacity,
+        priority: settings.priority,
+        zone: settings.zone.clone(),
+        labels: settings.labels.clone(),
+        in_flight: member.cell.in_flight(),
+        latency_us: Some(member.cell.latency_us(now_us)).filter(|&latency| latency != 0),
+        failures: f64::from(member.cell.failures(now_us)) / 10_000.0,
+        attempts: 0,
+        attempts_failed: 0,
+    }
+}
+
+/// A version of a pool's strategy.
+pub fn strategy(version: &Version) -> model::Strategy {
+    let strategy = &version.strategy;
+    model::Strategy {
+        name: strategy.name().to_owned(),
+        version: version_of(strategy),
+        number: version.number,
+        since: instant(version.since),
+        origin: version.origin.as_str().to_owned(),
+        shape: shape(strategy).to_owned(),
+        imports: strategy.imports().to_vec(),
+        config: strategy.settings().config.clone(),
+        limits: limits(strategy.settings()),
+        standing: strategy.standing().as_str().to_owned(),
+        compile_us: micros(strategy.compile_time()),
+        rehearsal: version.rehearsal.as_ref().map(rehearsal),
+        stats: stats(strategy),
+    }
+}
+
+/// What a strategy is known by: SHA-256, or `native` for the fallback.
+pub fn version_of(strategy: &Strategy) -> String {
+    match strategy.digest() {
+        Some(digest) => digest.to_string(),
+        None => strategy.version().to_owned(),
+    }
+}
+
+/// RFC 3339, in UTC.
+pub fn instant(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// Whole microseconds.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn shape(strategy: &Strategy) -> &'static str {
+    if strategy.digest().is_none() {
+        "native"
+    } else if strategy.is_planner() {
+        "planner"
+    } else if strategy.wants_feedback() {
+        "learning"
+    } else {
+        "simple"
+    }
+}
+
+fn limits(settings: &StrategySettings) -> model::Limits {
+    model::Limits {
+        deadline_us: micros(settings.deadline),
+        budget_us: micros(settings.budget),
+        memory_bytes: settings.memory as u64,
+        on_fault: match settings.on_fault {
+            OnFault::Fallback => "fallback",
+            OnFault::LastGood => "last-good",
+            OnFault::Reject => "reject",
+        }
+        .to_owned(),
+        probation_us: micros(settings.probation),
+        plan_interval_us: micros(settings.plan_interval),
+    }
+}
+
+fn rehearsal(rehearsal: &Rehearsal) -> model::Rehearsal {
+    model::Rehearsal {
+        calls: rehearsal.calls,
+        per_call_ns: u64::try_from(rehearsal.per_call.as_nanos()).unwrap_or(u64::MAX),
+        memory_bytes: rehearsal.memory as u64,
+    }
+}
+
+fn stats(strategy: &Strategy) -> model::Stats {
+    let stats = strategy.stats();
+    let faults = FaultKind::ALL
+        .into_iter()
+        .map(|kind| (kind.as_str().to_owned(), stats.faults(kind)));
+    model::Stats {
+        picks: stats.picks,
+        fallbacks: stats.fallbacks,
+        faults: faults.collect(),
+        quarantines: strategy.quarantines(),
+        replacements: stats.replacements,
+        plans: stats.plans,
+        outcomes_dropped: stats.outcomes_dropped,
+        cpu_us: micros(stats.cpu),
+        memory_bytes: stats.memory,
+    }
+}
+
+impl From<BackendState> for model::BackendState {
+    fn from(state: BackendState) -> Self {
+        match state {
+            BackendState::Active => Self::Active,
+            BackendState::Drain => Self::Drain,
+            BackendState::Maintenance => Self::Maintenance,
+        }
+    }
+}
+
+impl From<model::BackendState> for BackendState {
+    fn from(state: model::BackendState) -> Self {
+        match state {
+            model::BackendState::Active => Self::Active,
+            model::BackendState::Drain => Self::Drain,
+            model::BackendState::Maintenance => Self::Maintenance,
+        }
+    }
+}
