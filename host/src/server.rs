@@ -81,7 +81,6 @@ pub fn check(settings: &Settings) -> Result<(), StartError> {
 /// A running proxy.
 pub struct Server {
     generations: watch::Receiver<Arc<Generation>>,
-    metrics: Arc<Metrics>,
     shutdown: watch::Sender<Option<Duration>>,
     control: Control,
     workers: Vec<JoinHandle<()>>,
@@ -118,7 +117,7 @@ impl Server {
             &settings.admin,
             control.clone(),
             shutdown.subscribe(),
-            Arc::clone(&metrics),
+            metrics,
         );
         let admin = admin
             .map(|bound| bound.serve(context))
@@ -126,7 +125,6 @@ impl Server {
             .map_err(StartError::Other)?;
         Ok(Server {
             generations,
-            metrics,
             shutdown,
             control,
             workers,
@@ -142,12 +140,6 @@ impl Server {
             .iter()
             .map(|listening| listening.bound.address)
             .collect()
-    }
-
-    /// What was counted, in the OpenMetrics text format.
-    pub fn metrics(&self) -> String {
-        let generation = Arc::clone(&self.generations.borrow());
-        self.metrics.render(&generation)
     }
 
     /// Reads the settings again, as SIGHUP does.

@@ -19,6 +19,7 @@ mod regressions;
 mod retry;
 mod routes;
 mod smuggling;
+mod soak;
 mod streaming;
 mod swap;
 mod timeouts;

@@ -31,7 +31,7 @@ async fn requests_are_counted_by_class_at_listener_pool_and_backend() {
             _ => Answer::text("hello"),
         })
         .start();
-    let proxy = Metered::start(Config::balanced([&a]).global("workers = 1"));
+    let proxy = Metered::start(Config::balanced([&a]).global("workers = 1")).await;
     let mut client = Client::connect(proxy.address()).await;
     for (target, status) in [("/", 200), ("/", 200), ("/bad", 500), ("/none", 404)] {
         assert_eq!(client.get(target).await.status(), status);
@@ -104,7 +104,7 @@ async fn requests_are_counted_by_class_at_listener_pool_and_backend() {
 #[tokio::test]
 async fn all_workers_are_summed() {
     let a = Backend::named("a").start();
-    let proxy = Metered::start(Config::balanced([&a]).global("workers = 3"));
+    let proxy = Metered::start(Config::balanced([&a]).global("workers = 3")).await;
     // Connections are dealt out evenly, so every worker has some of these.
     let mut clients = Vec::new();
     for _ in 0..6 {
@@ -133,7 +133,7 @@ async fn a_retry_is_counted_and_each_attempt_says_how_it_ended() {
     let dead = Backend::refusing("dead").await;
     let good = Backend::named("good").start();
     let config = Config::strategy("first-fit").backend(&dead, "capacity = 9");
-    let proxy = Metered::start(config.backend(&good, "capacity = 9"));
+    let proxy = Metered::start(config.backend(&good, "capacity = 9")).await;
     assert_eq!(get(proxy.address(), "/").await.text(), "good");
     let good = attempts("good", "ok");
     proxy.until("anubis_backend_attempts_total", &good, 1).await;
@@ -173,7 +173,7 @@ async fn a_refusal_says_why() {
         ("protocol", Config::balanced([&garbage]), 502),
         ("reject", reject.backend(&good, ""), 503),
     ] {
-        let proxy = Metered::start(config);
+        let proxy = Metered::start(config).await;
         assert_eq!(get(proxy.address(), "/").await.status(), status);
         let refused = [WEB, ("reason", reason)];
         proxy.until("anubis_pool_refusals_total", &refused, 1).await;
@@ -190,7 +190,7 @@ async fn a_full_pool_refuses_for_want_of_a_backend() {
         .answer(Answer::text("done").when(&gate))
         .start();
     let config = Config::strategy("round-robin").backend(&busy, "capacity = 1");
-    let proxy = Metered::start(config.global("workers = 1"));
+    let proxy = Metered::start(config.global("workers = 1")).await;
     let mut first = Client::connect(proxy.address()).await;
     first.send_get("/").await;
     busy.request().await;
@@ -213,7 +213,7 @@ async fn a_full_pool_refuses_for_want_of_a_backend() {
 #[tokio::test]
 async fn a_client_that_leaves_is_counted_and_nothing_stays_in_flight() {
     let silent = Backend::named("silent").answer(Answer::silence()).start();
-    let proxy = Metered::start(Config::balanced([&silent]));
+    let proxy = Metered::start(Config::balanced([&silent])).await;
     let mut client = Client::connect(proxy.address()).await;
     client.send_get("/").await;
     silent.request().await;
@@ -237,7 +237,7 @@ async fn a_client_that_leaves_is_counted_and_nothing_stays_in_flight() {
 #[tokio::test]
 async fn a_tunnel_is_in_flight_until_it_ends() {
     let a = Backend::named("a").answer(Answer::tunnel("echo")).start();
-    let proxy = Metered::start(Config::balanced([&a]));
+    let proxy = Metered::start(Config::balanced([&a])).await;
     let mut client = Client::connect(proxy.address()).await;
     let upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
     client.send(upgrade).await;
@@ -264,7 +264,7 @@ async fn a_tunnel_is_in_flight_until_it_ends() {
 async fn connections_that_the_proxy_ends_say_why() {
     let a = Backend::named("a").start();
     let limits = "header-timeout = \"100ms\"\nkeep-alive = \"100ms\"\nidle-timeout = \"100ms\"";
-    let proxy = Metered::start(Config::balanced([&a]).listener(limits));
+    let proxy = Metered::start(Config::balanced([&a]).listener(limits)).await;
     let ended = |reason| [PUBLIC, ("reason", reason)];
 
     let mut idle = Client::connect(proxy.address()).await;
@@ -302,7 +302,7 @@ async fn counts_survive_a_reload_and_go_with_what_they_count() {
     let (a, b) = (Backend::named("a").start(), Backend::named("b").start());
     let first = Config::balanced([&a, &b]).global("workers = 2");
     let other = format!("[[pools.other.backends]]\nname = \"a\"\naddress = \"{a}\"\n");
-    let proxy = Metered::start(format!("{first}\n{other}\n[[routes]]\npool = \"web\""));
+    let proxy = Metered::start(format!("{first}\n{other}\n[[routes]]\npool = \"web\"")).await;
     for _ in 0..4 {
         get(proxy.address(), "/").await;
     }
@@ -356,7 +356,7 @@ async fn counts_survive_a_reload_and_go_with_what_they_count() {
 async fn names_are_escaped_and_known_again() {
     let name = "quote\" back\\slash\nline, {brace}";
     let a = Backend::named(name).start();
-    let proxy = Metered::start(Config::balanced([&a]));
+    let proxy = Metered::start(Config::balanced([&a])).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
     let ok = attempts(name, "ok");
     proxy.until("anubis_backend_attempts_total", &ok, 1).await;
@@ -374,7 +374,8 @@ async fn a_strategy_counts_its_picks_and_its_faults() {
         Config::strategy(&name)
             .backend(&a, "")
             .global("workers = 1"),
-    );
+    )
+    .await;
     assert_eq!(get(proxy.address(), "/").await.text(), "a");
     let scrape = proxy.scrape();
     let family = scrape.families();
@@ -448,7 +449,7 @@ async fn every_metric_is_documented_and_every_documented_metric_exists() {
     let a = Backend::named("a").start();
     // With both logs, so that both can have dropped lines.
     let config = Config::balanced([&a]).global("log.access = \"json\"");
-    let proxy = Metered::start(config);
+    let proxy = Metered::start(config).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
     proxy
         .until("anubis_pool_requests_total", &code("2xx"), 1)

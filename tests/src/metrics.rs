@@ -1,63 +1,69 @@
-//! A proxy whose metrics can be read. It runs in this process, because what it
-//! counted is asked of the library.
+//! A proxy whose metrics are scraped, and the scrape read by a parser that
+//! nobody here wrote.
 
-use std::fmt::Debug;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anubis::config;
-use anubis::server::{Server, Source};
 use openmetrics_parser::{
     MetricFamily, MetricsExposition, OpenMetricsType, OpenMetricsValue, Sample, openmetrics,
 };
-use tempfile::TempDir;
 
-use crate::within;
+use crate::admin::Admin;
+use crate::{PATIENCE, Proxy, within};
 
 /// How long until a count is looked at again.
 const AGAIN: Duration = Duration::from_millis(2);
 
-/// A proxy in this process; dropping it stops it.
+/// A proxy with an admin API.
 pub struct Metered {
-    folder: TempDir,
-    server: Option<Server>,
+    proxy: Proxy,
+    admin: SocketAddr,
 }
 
 impl Metered {
     /// Starts a proxy with this configuration.
-    pub fn start(config: impl ToString) -> Self {
-        let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        let mut proxy = Self {
-            folder,
-            server: None,
-        };
-        proxy.configure(config);
-        let path = proxy.path();
-        let settings = config::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let started = Server::start(settings, Source::File(path));
-        proxy.server = Some(started.unwrap_or_else(|error| panic!("{error}")));
-        proxy
+    pub async fn start(config: impl ToString) -> Self {
+        let proxy = Proxy::start(administered(config)).await;
+        let admin = Admin::of(&proxy).await.address();
+        Self { proxy, admin }
     }
 
     /// Where its first listener listens.
     pub fn address(&self) -> SocketAddr {
-        self.server().addresses()[0]
+        self.proxy.address()
     }
 
     /// Writes the configuration anew; the proxy notices it.
     pub fn configure(&self, config: impl ToString) {
-        std::fs::write(self.path(), config.to_string()).expect("the folder is writable");
+        self.proxy.configure(administered(config));
     }
 
-    /// Has the configuration read again, as SIGHUP does.
+    /// Has the configuration read again.
     pub fn reload(&self) {
-        self.server().reload();
+        self.proxy.hang_up();
     }
 
     /// What is scraped, as text.
     pub fn text(&self) -> String {
-        self.server().metrics()
+        let mut socket = TcpStream::connect(self.admin).expect("the admin API is open");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.admin
+        );
+        socket.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("it answers");
+        let (head, text) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(
+            head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+            "{head}"
+        );
+        text.to_owned()
     }
 
     /// What is scraped, as another program understands it.
@@ -76,22 +82,14 @@ impl Metered {
         };
         within(&what, reached).await;
     }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("anubis.toml")
-    }
-
-    fn server(&self) -> &Server {
-        self.server.as_ref().expect("taken only by drop")
-    }
 }
 
-impl Drop for Metered {
-    fn drop(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.stop();
-        }
-    }
+/// The configuration with an admin API.
+fn administered(config: impl ToString) -> String {
+    format!(
+        "{}\n[admin]\naddress = \"127.0.0.1:0\"\n",
+        config.to_string()
+    )
 }
 
 /// A scrape that was read.

@@ -340,11 +340,25 @@ impl Running {
         self.lines.lock().expect("no holder panics").all.join("\n")
     }
 
+    /// A file of `/proc/PID`.
+    pub fn proc_file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.proc(name)).expect("the process runs")
+    }
+
+    /// How many entries a folder of `/proc/PID` has.
+    pub fn proc_entries(&self, name: &str) -> usize {
+        let entries = std::fs::read_dir(self.proc(name)).expect("the process runs");
+        entries.count()
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        let pid = self.child.lock().expect("no holder panics").id();
+        Path::new("/proc").join(pid.to_string()).join(name)
+    }
+
     /// A number from `/proc/PID/status`.
     fn status(&self, key: &str) -> u64 {
-        let pid = self.child.lock().expect("no holder panics").id();
-        let path = Path::new("/proc").join(pid.to_string()).join("status");
-        let text = std::fs::read_to_string(path).expect("the process runs");
+        let text = self.proc_file("status");
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix(key))

@@ -28,6 +28,8 @@ mod report;
 mod scan;
 pub mod shipped;
 #[cfg(test)]
+mod smith;
+#[cfg(test)]
 mod tests;
 mod translate;
 

@@ -51,7 +51,10 @@ impl Terminal {
         let (sender, keys) = mpsc::channel(1);
         // Ends with the process: a read of the terminal cannot be called off.
         std::thread::spawn(move || {
-            for key in io::stdin().bytes().map_while(Result::ok) {
+            for key in io::BufReader::new(io::stdin())
+                .bytes()
+                .map_while(Result::ok)
+            {
                 if sender.blocking_send(key).is_err() {
                     return;
                 }
