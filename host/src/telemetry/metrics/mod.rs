@@ -40,7 +40,7 @@ pub use pools::PoolCounts;
 
 use sheet::Sheet;
 
-/// The content type of [`Metrics::render`]'s text.
+/// The content type of the text that is scraped.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is counted of the process as a whole, and the way to all the rest.
