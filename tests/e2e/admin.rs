@@ -497,6 +497,22 @@ async fn a_drained_backend_finishes_and_gets_no_more() {
 }
 
 #[tokio::test]
+async fn a_backends_attempts_are_counted() {
+    let backends = abc();
+    let (proxy, admin) = administered("first-fit", &backends).await;
+    let mut client = Client::connect(proxy.address()).await;
+    client.get("/").await;
+    // Once the second is answered, the first has been counted.
+    client.get("/").await;
+    let told = admin.get(A).await;
+    assert!(
+        told.json["attempts"]["ok"].as_u64() >= Some(1),
+        "{:#}",
+        told.json
+    );
+}
+
+#[tokio::test]
 async fn backends_come_and_go_at_run_time() {
     let backends = abc();
     let (proxy, admin) = administered("first-fit", &backends[..1]).await;

@@ -121,10 +121,8 @@ pub struct Backend {
     pub latency_us: Option<u32>,
     /// EWMA of the failed share, 0 to 1.
     pub failures: f64,
-    /// Attempts that have ended, since the start.
-    pub attempts: u64,
-    /// Those that got no good answer, because of the backend.
-    pub attempts_failed: u64,
+    /// Attempts that have ended, since the start, by what became of them.
+    pub attempts: BTreeMap<String, u64>,
 }
 
 /// Whether a backend takes requests.

@@ -1,5 +1,6 @@
 //! The state of the proxy as the API shows it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::model;
@@ -9,6 +10,7 @@ use crate::history::Version;
 use crate::plugin::FaultKind;
 use crate::pool::Member;
 use crate::strategy::{Rehearsal, Strategy};
+use crate::telemetry::metrics::Attempted;
 
 /// A pool in a list.
 pub fn pool_summary(served: &Served) -> model::PoolSummary {
@@ -65,8 +67,7 @@ pub fn backend(member: &Member, now_us: u64) -> model::Backend {
         in_flight: member.cell.in_flight(),
         latency_us: Some(member.cell.latency_us(now_us)).filter(|&latency| latency != 0),
         failures: f64::from(member.cell.failures(now_us)) / 10_000.0,
-        attempts: 0,
-        attempts_failed: 0,
+        attempts: attempts(member),
     }
 }
 
@@ -106,6 +107,14 @@ pub fn instant(time: SystemTime) -> String {
 /// Whole microseconds.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn attempts(member: &Member) -> BTreeMap<String, u64> {
+    let sum = |result| member.counts.sum(|counts| counts.attempts(result));
+    let results = Attempted::ALL.iter();
+    results
+        .map(|&result| (result.as_str().to_owned(), sum(result)))
+        .collect()
 }
 
 fn shape(strategy: &Strategy) -> &'static str {

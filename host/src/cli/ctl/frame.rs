@@ -78,13 +78,17 @@ fn backends(before: Option<&Pool>, now: &Pool, elapsed: Duration) -> Table {
             format!("  {}", backend.name),
             state(backend.state).to_owned(),
             backend.weight.to_string(),
-            rate(earlier.map(|old| old.attempts), backend.attempts, elapsed),
+            rate(earlier.map(attempts), attempts(backend), elapsed),
             backend.in_flight.to_string(),
             latency(backend.latency_us),
             share(backend.failures),
         ]);
     }
     table
+}
+
+fn attempts(backend: &Backend) -> u64 {
+    backend.attempts.values().sum()
 }
 
 /// How much a counter grew in a second; `-` where there is nothing to compare.

@@ -23,6 +23,11 @@ impl BackendCounts {
     pub fn attempted(&self, result: Attempted) {
         self.attempts[result as usize].add(1);
     }
+
+    /// Attempts that ended so.
+    pub fn attempts(&self, result: Attempted) -> u64 {
+        self.attempts[result as usize].get()
+    }
 }
 
 /// Writes what all workers counted for the backends of `generation`, and what
@@ -43,9 +48,7 @@ pub fn write(sheet: &mut Sheet, generation: &Generation, now_us: u64) -> fmt::Re
         "Attempts that have ended, by what became of them.",
         backends().flat_map(|([pool, backend], one)| {
             Attempted::ALL.iter().map(move |&result| {
-                let count = one
-                    .counts
-                    .sum(|counts| counts.attempts[result as usize].get());
+                let count = one.counts.sum(|counts| counts.attempts(result));
                 ([pool, backend, ("result", result.as_str())], count)
             })
         }),
