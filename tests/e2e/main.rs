@@ -10,6 +10,7 @@ mod cli;
 mod compile;
 mod conduct;
 mod faults;
+mod figures;
 mod forwarding;
 mod lifecycle;
 mod log;

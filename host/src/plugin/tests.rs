@@ -487,3 +487,16 @@ fn stores_may_be_moved_to_another_thread() {
     let answer = std::thread::spawn(move || pick(&mut instance, &rows(3)));
     assert_eq!(answer.join().unwrap(), Ok(Answer::Index(1)));
 }
+
+/// A figure for people: `cargo test --release -p anubis replaced -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+fn what_a_replaced_instance_costs() {
+    let bytes = super::shipped::bytes("least-time").unwrap();
+    let plugin = Arc::new(Plugin::compile(engine(), bytes).unwrap());
+    let begin = std::time::Instant::now();
+    for _ in 0..1000 {
+        drop(Instance::start(&plugin, &settings(), members()).unwrap());
+    }
+    println!("least-time: {:?} an instance", begin.elapsed() / 1000);
+}

@@ -1,0 +1,108 @@
+//! Figures for people, not assertions: what a hostile plugin in one pool costs
+//! another pool's clients, and how soon an upload is in force.
+//!
+//!     cargo test --release -p anubis-tests --test e2e figures -- --ignored --nocapture
+
+use std::time::{Duration, Instant};
+
+use anubis_tests::admin::Admin;
+use anubis_tests::client::get;
+use anubis_tests::load::Report;
+use anubis_tests::{Backend, Load, Proxy, guests};
+
+/// How long each case is measured.
+const TIME: Duration = Duration::from_secs(5);
+
+fn config(good: &Backend, bad: &Backend) -> String {
+    format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n\
+         [[listeners]]\naddress = \"127.0.0.1:0\"\n\
+         [[routes]]\npath = \"/good\"\npool = \"good\"\n\
+         [[routes]]\npath = \"/bad\"\npool = \"bad\"\n\
+         [pools.good]\nstrategy = \"least-time\"\nbackends = [{{ address = \"{good}\" }}]\n\
+         [pools.bad]\nprobation = \"0s\"\nbackends = [{{ address = \"{bad}\" }}]\n"
+    )
+}
+
+fn tell(case: &str, report: &Report) {
+    report.assert_none_failed();
+    println!(
+        "{case:<34} {:>7} requests, p50 {:>9.3?}, p99 {:>9.3?}, slowest {:>9.3?}",
+        report.answered,
+        report.percentile(50.0),
+        report.percentile(99.0),
+        report.slowest
+    );
+}
+
+#[tokio::test]
+#[ignore = "measures for half a minute and asserts little"]
+async fn what_a_hostile_plugin_costs_its_neighbours() {
+    let (good, bad) = (
+        Backend::named("good").start(),
+        Backend::named("bad").start(),
+    );
+    let proxy = Proxy::start(config(&good, &bad)).await;
+    let admin = Admin::of(&proxy).await;
+    let target = "/v1/pools/bad/strategy?name=guest";
+    let deep = guests::live("(loop $forever (br $forever)) unreachable");
+    for (case, plugin) in [
+        ("a good one beside it", guests::always(0)),
+        ("traps at every request", guests::live("unreachable")),
+        ("loops at every request", deep),
+        ("some 200 us a request", guests::wasm("slow")),
+        ("good again", guests::always(0)),
+    ] {
+        let told = admin.upload(target, &plugin).await;
+        assert_eq!(told.status(), 200, "{case}: {}", told.detail());
+        let _bad = Load::at(proxy.address(), "/bad", 4);
+        let load = Load::at(proxy.address(), "/good", 4);
+        tokio::time::sleep(TIME).await;
+        tell(case, &load.stop().await);
+    }
+    let _bad = Load::at(proxy.address(), "/bad", 4);
+    let load = Load::at(proxy.address(), "/good", 4);
+    let begin = Instant::now();
+    let mut refused = 0;
+    while begin.elapsed() < TIME {
+        let body = format!("(i32.const {refused}) ").repeat(20_000) + &"drop ".repeat(20_000);
+        let bomb = guests::live(&format!("{body} unreachable"));
+        refused += u32::from(admin.upload(target, &bomb).await.status() != 0);
+    }
+    tell(
+        &format!("{refused} large uploads compiled"),
+        &load.stop().await,
+    );
+}
+
+#[tokio::test]
+#[ignore = "measures"]
+async fn how_soon_an_upload_is_in_force() {
+    let (good, bad) = (
+        Backend::named("good").start(),
+        Backend::named("bad").start(),
+    );
+    let other = Backend::named("other").start();
+    let both = format!("{bad}\" }}, {{ address = \"{other}");
+    let text = config(&good, &bad).replace(&bad.to_string(), &both);
+    let proxy = Proxy::start(text).await;
+    let admin = Admin::of(&proxy).await;
+    let mut took = Vec::new();
+    for round in 0..40u32 {
+        let (index, name) = [(0, "bad"), (1, "other")][round as usize % 2];
+        // Other bytes every time: nothing is compiled already.
+        let plugin = guests::strategy(&format!("(drop (i32.const {round})) (i32.const {index})"));
+        let begin = Instant::now();
+        let told = admin
+            .upload("/v1/pools/bad/strategy?name=guest", &plugin)
+            .await;
+        assert_eq!(told.status(), 200, "{}", told.detail());
+        while get(proxy.address(), "/bad").await.text() != name {}
+        took.push(begin.elapsed());
+    }
+    took.sort_unstable();
+    println!(
+        "from PUT to the first pick: median {:.3?}, longest {:.3?}",
+        took[20], took[39]
+    );
+}
