@@ -432,7 +432,6 @@ fn told(scrape: &Scrape) -> Vec<Row> {
             let kind = format!("{:?}", family.family_type).to_lowercase();
             let name = match &*kind {
                 "counter" => format!("{}_total", family.family_name),
-                "info" => format!("{}_info", family.family_name),
                 _ => family.family_name.clone(),
             };
             let mut labels = family.get_label_names().to_vec();

@@ -36,12 +36,13 @@ pub fn write(sheet: &mut Sheet, generation: &Generation, metrics: &Metrics) -> f
             .into_iter()
             .map(|(stream, count)| ([("stream", stream)], count)),
     )?;
-    sheet.info(
+    let versions = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("wasmtime", RUNTIME_VERSION),
+    ];
+    sheet.gauge(
         "anubis_build_info",
-        "What runs: this program's version and that of the runtime for its plugins.",
-        [
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("wasmtime", RUNTIME_VERSION),
-        ],
+        "Always 1: this program's version and that of the runtime for its plugins.",
+        [(versions, 1_u32)],
     )
 }

@@ -61,19 +61,6 @@ impl<'a> Sheet<'a> {
         self.family(name, help, MetricType::Histogram, samples, write)
     }
 
-    /// Words instead of a number. `name` ends in `_info`.
-    pub fn info<const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: [Label<'_>; N],
-    ) -> fmt::Result {
-        let family = name.trim_end_matches("_info");
-        self.0
-            .encode_descriptor(family, help, None, MetricType::Info)?
-            .encode_info(&labels)
-    }
-
     fn family<'l, const N: usize, V>(
         &mut self,
         name: &str,
