@@ -392,6 +392,82 @@ async fn a_change_that_expects_another_version_does_not_happen() {
         .ask("POST", rollback, &[json, ("If-Match", &tag)], b"{}")
         .await;
     assert_eq!(told.status(), 412);
+    let told = admin
+        .ask("DELETE", STRATEGY, &[("If-Match", &tag)], b"")
+        .await;
+    assert_eq!(told.status(), 412);
+}
+
+#[tokio::test]
+async fn the_same_bytes_under_another_name_are_no_swap() {
+    let backends = abc();
+    let (_proxy, admin) = administered("first-fit", &backends).await;
+    let plugin = guests::always(1);
+    let first = admin.upload(&format!("{STRATEGY}?name=one"), &plugin).await;
+    let again = admin.upload(&format!("{STRATEGY}?name=two"), &plugin).await;
+    assert_eq!(again.status(), 200, "{}", again.detail());
+    for key in ["number", "name", "version"] {
+        let of = |told: &anubis_tests::admin::Told| told.json["strategy"][key].clone();
+        assert_eq!(of(&first), of(&again), "{key}");
+    }
+    let configured = format!("{STRATEGY}?name=two&config=text");
+    let other = admin
+        .upload(&configured, &guests::wasm("configure-refuses"))
+        .await;
+    assert_eq!(
+        other.status(),
+        422,
+        "another configuration is another matter"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_tells_what_became_of_the_state() {
+    let backends = abc();
+    let (_proxy, admin) = administered("first-fit", &backends).await;
+    for (guest, state) in [
+        ("counts", "none"),
+        ("state-refuses", "refused: not mine"),
+        ("state-noise", "taken"),
+    ] {
+        let told = admin.upload(STRATEGY, &guests::wasm(guest)).await;
+        assert_eq!(
+            told.json["strategy"]["rehearsal"]["state"], state,
+            "{told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_the_configuration_overtook_does_not_come_back() {
+    let backends = abc();
+    let folder = Folder::with("");
+    let lines = format!("{ANYWHERE}\nstate-file = {:?}", folder.path("state.json"));
+    let [a, b, _] = &backends;
+    let with = |weight: &str| {
+        Config::strategy("random")
+            .global(&format!("[admin]\n{lines}"))
+            .backend(a, weight)
+            .backend(b, "")
+            .to_string()
+    };
+    let weight = async |config: &str| {
+        let proxy = Proxy::start(config).await;
+        let admin = Admin::of(&proxy).await;
+        let weight = admin.get(A).await.json["weight"].clone();
+        (proxy, admin, weight)
+    };
+    let (proxy, admin, _) = weight(&with("weight = 1")).await;
+    admin.send("PATCH", A, json!({ "weight": 9 })).await;
+    proxy.terminate();
+    proxy.exit().await;
+    // Edited while nothing runs, and edited back: the last word is 1, not 9.
+    for text in ["weight = 5", "weight = 1"] {
+        let (proxy, _, now) = weight(&with(text)).await;
+        assert_eq!(format!("weight = {now}"), text);
+        proxy.terminate();
+        proxy.exit().await;
+    }
 }
 
 #[tokio::test]

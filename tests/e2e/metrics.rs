@@ -319,7 +319,6 @@ async fn counts_survive_a_reload_and_go_with_what_they_count() {
         .backend(&a, "")
         .global("workers = 2");
     proxy.configure(second);
-    proxy.reload();
     proxy.until("anubis_generation", &[], 2).await;
     get(proxy.address(), "/").await;
     proxy
@@ -346,7 +345,6 @@ async fn counts_survive_a_reload_and_go_with_what_they_count() {
     );
 
     proxy.configure("nonsense");
-    proxy.reload();
     let refused = [("result", "refused")];
     proxy.until("anubis_reloads_total", &refused, 1).await;
     assert_eq!(proxy.scrape().value("anubis_generation", &[]), 2.0);
@@ -396,6 +394,47 @@ async fn a_strategy_counts_its_picks_and_its_faults() {
     let [pool, strategy, version] = strategy;
     let trap = [pool, strategy, version, ("kind", "trap")];
     assert_eq!(scrape.value("anubis_strategy_faults_total", &trap), 1.0);
+}
+
+#[tokio::test]
+async fn a_quarantine_is_told_with_the_faults_that_led_to_it() {
+    let a = Backend::named("a").start();
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let plugin = folder.path().join("trap.wasm");
+    std::fs::write(&plugin, guests::live("unreachable")).expect("the folder is writable");
+    let name = plugin.to_string_lossy();
+    let proxy = Metered::start(Config::strategy(&name).backend(&a, "")).await;
+    for _ in 0..20 {
+        assert_eq!(get(proxy.address(), "/").await.text(), "a");
+    }
+    let scrape = proxy.scrape();
+    let family = "anubis_strategy_quarantined";
+    let families = scrape.families();
+    let quarantined = families.iter().find(|one| one.family_name == family);
+    let samples = quarantined.expect("it is always there").iter_samples();
+    let labels = samples.last().expect("there is one pool").get_labelset();
+    let labels = labels.expect("it belongs to a family");
+    let version = labels.get_label_value("version").expect("the label");
+    let strategy = [WEB, ("strategy", &*name), ("version", version)];
+    assert_eq!(scrape.value(family, &strategy), 1.0);
+    assert_eq!(
+        scrape.value("anubis_strategy_quarantines_total", &strategy),
+        1.0
+    );
+    assert_eq!(
+        scrape.value("anubis_strategy_fallbacks_total", &strategy),
+        20.0
+    );
+    let [pool, name, version] = strategy;
+    let trap = [pool, name, version, ("kind", "trap")];
+    assert_eq!(scrape.value("anubis_strategy_faults_total", &trap), 5.0);
+    assert!(scrape.value("anubis_strategy_compile_seconds", &strategy) > 0.0);
+    assert!(scrape.value("anubis_strategy_memory_bytes", &strategy) >= 0.0);
+    let configured = [pool, ("origin", "configured")];
+    assert_eq!(
+        scrape.value("anubis_strategy_changes_total", &configured),
+        1.0
+    );
 }
 
 const REFERENCE: &str = include_str!("../../host/METRICS.md");

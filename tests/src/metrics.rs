@@ -34,14 +34,9 @@ impl Metered {
         self.proxy.address()
     }
 
-    /// Writes the configuration anew; the proxy notices it.
+    /// Renames another configuration over the old one; the proxy notices it, once.
     pub fn configure(&self, config: impl ToString) {
-        self.proxy.configure(administered(config));
-    }
-
-    /// Has the configuration read again.
-    pub fn reload(&self) {
-        self.proxy.hang_up();
+        self.proxy.replace("anubis.toml", administered(config));
     }
 
     /// What is scraped, as text.

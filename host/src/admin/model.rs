@@ -221,6 +221,9 @@ pub struct Rehearsal {
     /// Wall time of one, in nanoseconds.
     pub per_call_ns: u64,
     pub memory_bytes: u64,
+    /// What became of the state of the strategy before it: `none`, `taken`, or
+    /// `refused: ` and why.
+    pub state: String,
 }
 
 /// What was counted over all workers.

@@ -88,9 +88,11 @@ pub async fn rollback(
 pub async fn forget(
     State(context): State<Arc<Context>>,
     Path(pool): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let asked = Instant::now();
-    let version = context.control.forget_strategy(&pool).await?;
+    let expected = if_match(&headers)?;
+    let version = context.control.forget_strategy(&pool, expected).await?;
     Ok(swapped(asked, &version))
 }
 
@@ -153,7 +155,7 @@ fn swapped(asked: Instant, version: &Version) -> Response {
 }
 
 fn with_etag(mut response: Response, version: &Version) -> Response {
-    let tag = format!("\"{}\"", view::version_of(&version.strategy));
+    let tag = format!("\"{}\"", version.strategy.full_version());
     // A version is hexadecimal digits or a word.
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);

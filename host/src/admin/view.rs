@@ -9,7 +9,7 @@ use crate::generation::Served;
 use crate::history::Version;
 use crate::plugin::FaultKind;
 use crate::pool::Member;
-use crate::strategy::{Rehearsal, Strategy};
+use crate::strategy::{HandOver, Rehearsal, Strategy};
 use crate::telemetry::metrics::Attempted;
 
 /// A pool in a list.
@@ -18,7 +18,7 @@ pub fn pool_summary(served: &Served) -> model::PoolSummary {
         name: served.pool.settings.name.clone(),
         strategy: model::StrategySummary {
             name: served.strategy.name().to_owned(),
-            version: version_of(&served.strategy),
+            version: served.strategy.full_version(),
             standing: served.strategy.standing().as_str().to_owned(),
         },
         backends: model::BackendCounts::default(),
@@ -76,7 +76,7 @@ pub fn strategy(version: &Version) -> model::Strategy {
     let strategy = &version.strategy;
     model::Strategy {
         name: strategy.name().to_owned(),
-        version: version_of(strategy),
+        version: strategy.full_version(),
         number: version.number,
         since: instant(version.since),
         origin: version.origin.as_str().to_owned(),
@@ -88,14 +88,6 @@ pub fn strategy(version: &Version) -> model::Strategy {
         compile_us: micros(strategy.compile_time()),
         rehearsal: version.rehearsal.as_ref().map(rehearsal),
         stats: stats(strategy),
-    }
-}
-
-/// What a strategy is known by: SHA-256, or `native` for the fallback.
-pub fn version_of(strategy: &Strategy) -> String {
-    match strategy.digest() {
-        Some(digest) => digest.to_string(),
-        None => strategy.version().to_owned(),
     }
 }
 
@@ -150,6 +142,11 @@ fn rehearsal(rehearsal: &Rehearsal) -> model::Rehearsal {
         calls: rehearsal.calls,
         per_call_ns: u64::try_from(rehearsal.per_call.as_nanos()).unwrap_or(u64::MAX),
         memory_bytes: rehearsal.memory as u64,
+        state: match &rehearsal.state {
+            HandOver::None => "none".to_owned(),
+            HandOver::Taken => "taken".to_owned(),
+            HandOver::Refused(why) => format!("refused: {why}"),
+        },
     }
 }
 

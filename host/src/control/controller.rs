@@ -61,7 +61,8 @@ impl Controller {
         start: impl Fn(Settings) -> Result<Publisher, StartError>,
     ) -> Result<Controller, StartError> {
         let state = state_file.map(StateFile::new);
-        let mut overrides = state.as_ref().map(StateFile::load).unwrap_or_default();
+        let saved = state.as_ref().map(StateFile::load).unwrap_or_default();
+        let mut overrides = saved.clone();
         let publisher = match start(effective(&settings, &mut overrides)) {
             Err(StartError::Plugin(error)) if overrides.has_strategies() => {
                 tracing::error!(%error, "strategy of the state file refused, the configured ones are in force");
@@ -70,6 +71,10 @@ impl Controller {
             }
             other => other?,
         };
+        // What the configuration has overtaken must not come back with an older one.
+        if let Some(state) = state.as_ref().filter(|_| overrides != saved) {
+            state.save(&overrides);
+        }
         Ok(Controller {
             publisher,
             source,
@@ -119,6 +124,10 @@ impl Controller {
             match wishes.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Wish::Changed) => settled = Some(Instant::now() + SETTLE),
                 Ok(Wish::Ask(command, reply)) => {
+                    if matches!(command, Command::Reload) {
+                        // What changed until now is read by this one.
+                        settled = None;
+                    }
                     // Whoever asked may be gone.
                     let _ = reply.send(self.answer(command));
                     watcher.follow(&self.watched());
@@ -175,6 +184,11 @@ impl Controller {
             } => {
                 self.expect(&pool, expected)?;
                 let source = source(wanted.source)?;
+                let current = self.served(&pool)?.strategy;
+                if current.is_version(&source, &wanted.config) {
+                    // The same thing, whatever it is called this time.
+                    return Ok(Reloaded::Unchanged);
+                }
                 self.set_strategy(&pool, Origin::Swapped, source, wanted.config)
             }
             Command::Rollback {
@@ -186,7 +200,8 @@ impl Controller {
                 let target = earlier(&self.served(&pool)?, version.as_deref())?;
                 self.bring_back(&pool, Origin::RolledBack, &target)
             }
-            Command::ForgetStrategy { pool } => {
+            Command::ForgetStrategy { pool, expected } => {
+                self.expect(&pool, expected)?;
                 self.configured_pool(&pool)?;
                 self.change(None, |overrides| overrides.of(&pool).strategy = None)
             }
@@ -361,7 +376,7 @@ impl Controller {
     }
 
     fn expect(&self, pool: &str, expected: Option<String>) -> Result<(), Refused> {
-        let current = version(&self.served(pool)?.strategy);
+        let current = self.served(pool)?.strategy.full_version();
         match expected {
             Some(expected) if expected != current => Err(Refused::Precondition(format!(
                 "pool {pool}: version {current} is in force, not {expected}"
@@ -448,14 +463,6 @@ fn tell(strategy: &Strategy, probe: Probe) {
                 "plugin stays in quarantine"
             );
         }
-    }
-}
-
-/// The SHA-256 of a strategy, or `native`.
-fn version(strategy: &Strategy) -> String {
-    match strategy.digest() {
-        Some(digest) => digest.to_string(),
-        None => strategy.version().to_owned(),
     }
 }
 

@@ -56,6 +56,7 @@ enum Command {
     },
     ForgetStrategy {
         pool: String,
+        expected: Option<String>,
     },
     PutBackend {
         pool: String,
@@ -199,9 +200,14 @@ impl Control {
     ///
     /// # Errors
     /// When there is no such pool, or the configured plugin is refused.
-    pub async fn forget_strategy(&self, pool: &str) -> Result<Arc<Version>, Refused> {
+    pub async fn forget_strategy(
+        &self,
+        pool: &str,
+        expected: Option<String>,
+    ) -> Result<Arc<Version>, Refused> {
         let command = Command::ForgetStrategy {
             pool: pool.to_owned(),
+            expected,
         };
         self.ask(command).await?.version(pool)
     }

@@ -122,6 +122,16 @@ impl Strategy {
         self.digest() == binary.map(Binary::digest) && self.settings == *settings
     }
 
+    /// Bytes that were handed over are the ones that it was compiled from, and
+    /// its configuration is `config`.
+    pub fn is_version(&self, source: &StrategySource, config: &str) -> bool {
+        let given = match source {
+            StrategySource::Given(binary) => Some(binary.digest()),
+            _ => return false,
+        };
+        self.digest() == given && *self.config == *config
+    }
+
     /// The shipped name, the file's path, what an upload was called, or `fallback`.
     pub fn name(&self) -> &str {
         &self.name
@@ -135,6 +145,14 @@ impl Strategy {
     /// First 12 digits of the SHA-256 of the component; `native` for the fallback.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The whole SHA-256 of the component; `native` for the fallback.
+    pub fn full_version(&self) -> String {
+        match self.digest() {
+            Some(digest) => digest.to_string(),
+            None => self.version.clone(),
+        }
     }
 
     /// SHA-256 of the component; none for the fallback.
