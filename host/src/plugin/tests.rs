@@ -7,7 +7,7 @@ use crate::pool::Row;
 use crate::strategy::{Failure, Inbound, Outcome, PickRequest, Routing};
 
 use super::guests::{engine, members, panicking_members, rows, settings, wasm};
-use super::{Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin};
+use super::{Answer, Binary, Engine, Fault, FaultKind, Instance, InstanceSettings, Plugin};
 
 fn plugin(name: &str) -> Arc<Plugin> {
     let plugin = Plugin::compile(engine(), &wasm(name));
@@ -486,6 +486,17 @@ fn stores_may_be_moved_to_another_thread() {
     pick(&mut instance, &rows(3)).unwrap();
     let answer = std::thread::spawn(move || pick(&mut instance, &rows(3)));
     assert_eq!(answer.join().unwrap(), Ok(Answer::Index(1)));
+}
+
+#[test]
+fn equal_bytes_are_compiled_once_while_somebody_has_them() {
+    let binary = |name: &str| Binary::new(name, wasm("always-first"));
+    let engine = Engine::new().unwrap();
+    let one = Plugin::compile_once(&engine, &binary("one")).unwrap();
+    let other = Plugin::compile_once(&engine, &binary("other")).unwrap();
+    assert!(Arc::ptr_eq(&one, &other));
+    drop((one, other));
+    assert!(engine.compiled(binary("one").digest()).is_none());
 }
 
 /// A figure for people: `cargo test --release -p anubis replaced -- --ignored --nocapture`.
