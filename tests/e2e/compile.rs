@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anubis_tests::client::get;
 use anubis_tests::proxy::{Folder, command};
-use anubis_tests::{Backend, Config, Load, guests};
+use anubis_tests::{Backend, Config, Load, guests, within};
 
 use crate::{REFUSED, RELOADED};
 
@@ -88,6 +88,42 @@ async fn the_compiler_answers_with_code_or_a_sentence() {
     assert_eq!(bad.status.code(), Some(3));
     assert!(bad.stdout.is_empty());
     assert!(String::from_utf8_lossy(&bad.stderr).contains("text is not accepted"));
+}
+
+/// What it may use, before it has read a byte of the plugin.
+#[tokio::test]
+async fn the_compiler_limits_itself_before_it_reads() {
+    let mut child = command(["compile-plugin", "7"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    let path = format!("/proc/{}/limits", child.id());
+    let limit = |limits: &str, name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        let soft = line.and_then(|rest| rest.split_whitespace().next());
+        soft.map(str::to_owned)
+    };
+    let limits = within("the limits", async {
+        loop {
+            let limits = std::fs::read_to_string(&path).expect("it waits for the plugin");
+            // Set after the others here, and never so small before.
+            if limit(&limits, "Max open files").as_deref() == Some("16") {
+                return limits;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    for (name, most) in [
+        ("Max address space", "2147483648"),
+        ("Max file size", "268435456"),
+        ("Max cpu time", "7"),
+    ] {
+        assert_eq!(limit(&limits, name).as_deref(), Some(most), "{name}");
+    }
+    drop(child.stdin.take());
+    let code = child.wait().expect("it is our child").code();
+    assert_eq!(code, Some(3), "nothing is no plugin");
 }
 
 /// The entries of a cache, without its key.
