@@ -183,7 +183,7 @@ impl Controller {
                 expected,
             } => {
                 self.expect(&pool, expected)?;
-                let source = source(wanted.source)?;
+                let source = source(&pool, wanted.source)?;
                 let current = self.served(&pool)?.strategy;
                 if current.is_version(&source, &wanted.config) {
                     // The same thing, whatever it is called this time.
@@ -480,7 +480,7 @@ fn earlier(served: &Served, version: Option<&str>) -> Result<Arc<Strategy>, Refu
     })
 }
 
-fn source(wanted: NewSource) -> Result<StrategySource, Refused> {
+fn source(pool: &str, wanted: NewSource) -> Result<StrategySource, Refused> {
     match wanted {
         NewSource::Shipped(name) if name == "fallback" => Ok(StrategySource::Fallback),
         NewSource::Shipped(name) if shipped::bytes(&name).is_some() => {
@@ -489,7 +489,7 @@ fn source(wanted: NewSource) -> Result<StrategySource, Refused> {
         NewSource::Shipped(name) => {
             let names: Vec<_> = shipped::names().collect();
             Err(Refused::Invalid(format!(
-                "no strategy {name} is shipped; there are fallback, {}",
+                "pool {pool}: no strategy {name} is shipped; there are fallback, {}",
                 names.join(", ")
             )))
         }
