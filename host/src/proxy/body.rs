@@ -183,6 +183,10 @@ impl Body for RequestBody {
 }
 
 /// What the client gets.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every body is the large variant, and lives once, where hyper keeps it"
+)]
 pub enum ResponseBody {
     /// A backend's body; dropping it unread ends the attempt as well.
     Upstream {
