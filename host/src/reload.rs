@@ -12,7 +12,7 @@ use crate::generation::{Generation, Listening, Served};
 use crate::history::{History, Origin, Version};
 use crate::listener::Bound;
 use crate::plugin::Engine;
-use crate::pool::{Pool, Row, Snapshot};
+use crate::pool::{Pool, Row};
 use crate::route::Routes;
 use crate::server::StartError;
 use crate::strategy::{self, Rehearsal, Strategy};
@@ -266,7 +266,7 @@ impl<'a> Builder<'a> {
 
     /// The pool as it is loaded now.
     fn live_rows(&self, pool: &Pool) -> Vec<Row> {
-        let mut snapshot = Snapshot::new(Arc::clone(&pool.members));
+        let mut snapshot = pool.snapshot();
         snapshot.refresh(self.started.elapsed().as_micros() as u64, &[]);
         snapshot.all().to_vec()
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::Row;
 use super::live::{Columns, LiveCell};
+use super::{Row, Standing};
 use crate::config::{BackendSettings, BackendState, PoolSettings};
 use crate::strategy;
 use crate::telemetry::metrics::{BackendCounts, Ledger};
@@ -20,6 +20,8 @@ pub struct Member {
     pub address: Arc<str>,
     /// Its live cell, which it keeps across reloads as it keeps its id.
     pub cell: LiveCell,
+    /// Whether it may be asked, which it keeps likewise.
+    pub standing: Arc<Standing>,
     /// What was counted of it, which it keeps likewise.
     pub counts: Arc<Ledger<BackendCounts>>,
 }
@@ -87,11 +89,22 @@ impl Membership {
             .collect()
     }
 
-    /// Indices of the members that take requests, in order.
-    pub fn active(&self) -> Vec<u32> {
-        let active = |(_, member): &(usize, &Member)| member.settings.state == BackendState::Active;
-        let members = self.list.iter().enumerate().filter(active);
-        members.map(|(index, _)| index as u32).collect()
+    /// Indices of the members that may be asked as their standings are now, in
+    /// order: the active ones that are eligible, or, where none is, all active
+    /// ones, because any of them is better than nobody.
+    pub fn eligible(&self) -> Vec<u32> {
+        let active = || {
+            let active = |member: &Member| member.settings.state == BackendState::Active;
+            let list = self.list.iter().enumerate();
+            list.filter(move |(_, member)| active(member))
+        };
+        let index = |(index, _): (usize, &Member)| index as u32;
+        let eligible = active().filter(|(_, member)| member.standing.is_eligible());
+        let eligible: Vec<u32> = eligible.map(index).collect();
+        match eligible.is_empty() {
+            true => active().map(index).collect(),
+            false => eligible,
+        }
     }
 
     /// The member with this id.
@@ -125,6 +138,7 @@ impl Membership {
             address: settings.address.as_str().into(),
             settings,
             cell: self.columns.allocate(),
+            standing: Arc::default(),
             counts: Arc::default(),
         }
     }
@@ -157,6 +171,7 @@ impl Member {
             settings,
             address: Arc::clone(&self.address),
             cell: self.cell.clone(),
+            standing: Arc::clone(&self.standing),
             counts: Arc::clone(&self.counts),
         }
     }

@@ -8,11 +8,13 @@ mod live;
 mod members;
 mod row;
 mod snapshot;
+mod standing;
 
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
 pub use row::Row;
 pub use snapshot::Snapshot;
+pub use standing::{Eligibility, Standing};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,12 +22,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::config::PoolSettings;
 use crate::telemetry::metrics::{Ledger, PoolCounts};
 
-/// One pool of one generation: immutable but for the live columns, the sequence
-/// and the counts, which it shares with the same pool of other generations.
+/// One pool of one generation: immutable but for the live columns, the
+/// standings, the sequence and the counts, which it shares with the same pool of other generations.
 pub struct Pool {
     pub settings: PoolSettings,
     pub members: Arc<Membership>,
     pub counts: Arc<Ledger<PoolCounts>>,
+    /// Moves on whenever a member's standing changes.
+    pub eligibility: Arc<Eligibility>,
     sequence: Arc<Sequence>,
 }
 
@@ -37,7 +41,7 @@ struct Sequence(AtomicU64);
 impl Pool {
     /// The pool that `settings` describe. What `previous`, the pool of this
     /// name in the generation before, has in common with it is carried over:
-    /// ids, load, latency, the sequence and the counts.
+    /// ids, load, latency, standing, the sequence and the counts.
     pub fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
         Pool {
             members: Arc::new(Membership::new(
@@ -47,11 +51,19 @@ impl Pool {
             counts: previous
                 .map(|pool| Arc::clone(&pool.counts))
                 .unwrap_or_default(),
+            eligibility: previous
+                .map(|pool| Arc::clone(&pool.eligibility))
+                .unwrap_or_default(),
             sequence: previous
                 .map(|pool| Arc::clone(&pool.sequence))
                 .unwrap_or_default(),
             settings,
         }
+    }
+
+    /// A picture of it for one worker.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(Arc::clone(&self.members), Arc::clone(&self.eligibility))
     }
 
     /// The number of this pick, counted over all workers from 0.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::live::LiveCell;
-use super::{Membership, Row};
+use super::{Eligibility, Membership, Row};
 use crate::strategy::Candidates;
 
 /// Latency and failures of backends without new samples are decayed anew this
@@ -13,11 +13,16 @@ const DECAY_SHIFT: u32 = 14;
 /// One worker's picture of a pool, brought up to date for every pick in place.
 pub struct Snapshot {
     members: Arc<Membership>,
-    /// Which of the members each row is about: those who take requests.
+    eligibility: Arc<Eligibility>,
+    /// [`Eligibility::version`] that the rows are of.
+    version: u64,
+    /// The fixed part of each member's row.
+    fixed: Vec<Row>,
+    /// Which of the members each row is about: those who may be asked.
     active: Vec<u32>,
     /// Their cells side by side: a scan does not touch the members.
     cells: Vec<LiveCell>,
-    /// All active members, in order.
+    /// All members who may be asked, in order.
     rows: Vec<Row>,
     /// `Live::sampled_at` that a row's latency and failures come from.
     sampled_at: Vec<u64>,
@@ -34,25 +39,55 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A picture of `members`; [`Snapshot::refresh`] fills in their load.
-    pub fn new(members: Arc<Membership>) -> Snapshot {
-        let active = members.active();
-        let all = members.rows();
-        let rows: Vec<Row> = active.iter().map(|&index| all[index as usize]).collect();
-        Snapshot {
-            sampled_at: vec![0; rows.len()],
+    pub fn new(members: Arc<Membership>, eligibility: Arc<Eligibility>) -> Snapshot {
+        let mut snapshot = Snapshot {
+            version: eligibility.version(),
+            eligibility,
+            fixed: members.rows(),
+            members,
+            active: Vec::new(),
+            cells: Vec::new(),
+            rows: Vec::new(),
+            sampled_at: Vec::new(),
             decay_tick: u64::MAX,
             some: Vec::new(),
             index: Vec::new(),
-            uncapped: rows.iter().all(|row| row.capacity == 0),
+            uncapped: true,
             filtered: false,
-            cells: active
-                .iter()
-                .map(|&index| members.list[index as usize].cell.clone())
-                .collect(),
-            active,
-            members,
-            rows,
+        };
+        snapshot.rebuild();
+        snapshot
+    }
+
+    /// Takes up what changed in the members' standings. [`Snapshot::refresh`]
+    /// does so too.
+    #[inline]
+    pub fn keep_up(&mut self) {
+        let version = self.eligibility.version();
+        if version != self.version {
+            // Before the standings are read: what changes from now on is another version.
+            self.version = version;
+            self.rebuild();
         }
+    }
+
+    /// Changes when membership, weights or eligibility change, and never back.
+    pub fn generation(&self) -> u32 {
+        // Both only grow, so no sum comes twice.
+        self.members.generation.wrapping_add(self.version as u32)
+    }
+
+    #[cold]
+    fn rebuild(&mut self) {
+        self.active = self.members.eligible();
+        let each = || self.active.iter().map(|&index| index as usize);
+        self.rows = each().map(|index| self.fixed[index]).collect();
+        let cell = |index: usize| self.members.list[index].cell.clone();
+        self.cells = each().map(cell).collect();
+        self.uncapped = self.rows.iter().all(|row| row.capacity == 0);
+        self.sampled_at = vec![0; self.rows.len()];
+        // All rows are new: each is read, whatever its last sample.
+        self.decay_tick = u64::MAX;
     }
 
     /// Who the rows are about.
@@ -63,6 +98,7 @@ impl Snapshot {
     /// Reads load, latency and failures as they are at `now_us`, and leaves
     /// out who is full or in `tried` (indices into the members).
     pub fn refresh(&mut self, now_us: u64, tried: &[usize]) {
+        self.keep_up();
         let tick = now_us >> DECAY_SHIFT;
         let decay = tick != std::mem::replace(&mut self.decay_tick, tick);
         let mut any_full = false;
@@ -96,7 +132,7 @@ impl Snapshot {
         }
     }
 
-    /// The row of every member that takes requests, full ones too.
+    /// The row of every member that may be asked, full ones too.
     pub fn all(&self) -> &[Row] {
         &self.rows
     }
@@ -174,10 +210,14 @@ mod tests {
         Arc::new(Membership::new(&settings.pools[0], None))
     }
 
+    fn snapshot_of(members: &Arc<Membership>) -> Snapshot {
+        Snapshot::new(Arc::clone(members), Arc::default())
+    }
+
     #[test]
     fn all_rows_are_used_in_place_while_everyone_is_eligible() {
         let members = members(r#"{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }"#);
-        let mut snapshot = Snapshot::new(Arc::clone(&members));
+        let mut snapshot = snapshot_of(&members);
         let _held = InFlight::begin(&members.list[1].cell);
         snapshot.refresh(1, &[]);
         assert_eq!(
@@ -196,7 +236,7 @@ mod tests {
         let members = members(
             r#"{ address = "127.0.0.1:1", capacity = 1 }, { address = "127.0.0.1:2" }, { address = "127.0.0.1:3" }"#,
         );
-        let mut snapshot = Snapshot::new(Arc::clone(&members));
+        let mut snapshot = snapshot_of(&members);
         let held = InFlight::begin(&members.list[0].cell);
         snapshot.refresh(1, &[1]);
         assert_eq!(snapshot.rows().len(), 1);
@@ -211,7 +251,7 @@ mod tests {
         let members = members(
             r#"{ address = "127.0.0.1:1", state = "drain" }, { address = "127.0.0.1:2" }, { address = "127.0.0.1:3" }, { address = "127.0.0.1:4", state = "maintenance" }"#,
         );
-        let mut snapshot = Snapshot::new(members);
+        let mut snapshot = snapshot_of(&members);
         snapshot.refresh(1, &[]);
         assert_eq!(snapshot.rows().len(), 2);
         assert_eq!((snapshot.member_of(0), snapshot.member_of(1)), (1, 2));
@@ -221,9 +261,27 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_standing_shows_at_the_next_pick() {
+        let members = members(r#"{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }"#);
+        let eligibility = Arc::new(Eligibility::default());
+        let mut snapshot = Snapshot::new(Arc::clone(&members), Arc::clone(&eligibility));
+        let before = snapshot.generation();
+        assert!(members.list[0].standing.set_healthy(false));
+        eligibility.changed();
+        snapshot.refresh(1, &[]);
+        assert_eq!(snapshot.rows().len(), 1);
+        assert_eq!(snapshot.member_of(0), 1);
+        assert!(snapshot.generation() > before);
+        members.list[1].standing.set_ejected(true);
+        eligibility.changed();
+        snapshot.refresh(2, &[]);
+        assert_eq!(snapshot.rows().len(), 2, "anybody is better than nobody");
+    }
+
+    #[test]
     fn a_new_sample_shows_at_the_next_pick() {
         let members = members(r#"{ address = "127.0.0.1:1" }"#);
-        let mut snapshot = Snapshot::new(Arc::clone(&members));
+        let mut snapshot = snapshot_of(&members);
         snapshot.refresh(1_000_000, &[]);
         assert_eq!(snapshot.rows()[0].latency_us, 0);
         members.list[0].cell.record(

@@ -171,7 +171,7 @@ impl LocalPool {
         };
         LocalPool {
             limits: Limits::from(&served.pool.settings),
-            snapshot: RefCell::new(Snapshot::new(Arc::clone(&served.pool.members))),
+            snapshot: RefCell::new(served.pool.snapshot()),
             backends: served
                 .pool
                 .members
@@ -195,7 +195,7 @@ impl LocalPool {
         self.served.strategy.name()
     }
 
-    /// How many members take requests, full ones too.
+    /// How many members may be asked, full ones too.
     pub fn size(&self) -> usize {
         self.snapshot.borrow().all().len()
     }
@@ -215,6 +215,7 @@ impl LocalPool {
         tried: &[usize],
     ) -> Choice {
         let mut snapshot = self.snapshot.borrow_mut();
+        snapshot.keep_up();
         // A plan names whom it wants: with 10,000 backends nobody else is looked at.
         let by_plan =
             self.served.strategy.is_planner() && snapshot.is_uncapped() && tried.is_empty();
@@ -229,7 +230,7 @@ impl LocalPool {
             random: worker.random(),
             sequence: self.pool().next_sequence(),
             now_us: at_us,
-            generation: snapshot.members().generation,
+            generation: snapshot.generation(),
             attempt: tried.len() as u32,
         };
         let mut picker = self.picker.borrow_mut();
@@ -339,7 +340,8 @@ impl LocalPool {
         let mut snapshot = self.snapshot.borrow_mut();
         let mut picker = self.picker.borrow_mut();
         picker.flush(now_us);
-        let generation = snapshot.members().generation;
+        snapshot.keep_up();
+        let generation = snapshot.generation();
         if picker.replan_due(now_us, generation) {
             snapshot.refresh(now_us, &[]);
             picker.replan_if_due(snapshot.all(), now_us, generation);
