@@ -206,10 +206,9 @@ impl<'a> Builder<'a> {
 
     fn serve(&self, settings: &PoolSettings) -> anyhow::Result<Served> {
         let previous = self.previous.and_then(|old| old.pool(&settings.name));
-        let pool = Arc::new(Pool::new(
-            settings.clone(),
-            previous.map(|served| &*served.pool),
-        ));
+        let pool = Pool::new(settings.clone(), previous.map(|served| &*served.pool));
+        let pool = pool.with_sessions();
+        let pool = Arc::new(pool.with_context(|| format!("pool {}: sessions", settings.name))?);
         let history = self.strategy(&pool, previous)?;
         Ok(Served {
             pool,

@@ -21,6 +21,7 @@ mod retry;
 mod routes;
 mod smuggling;
 mod soak;
+mod sticky;
 mod streaming;
 mod swap;
 mod timeouts;

@@ -486,7 +486,9 @@ fn told(scrape: &Scrape) -> Vec<Row> {
 async fn every_metric_is_documented_and_every_documented_metric_exists() {
     let a = Backend::named("a").start();
     // With both logs, so that both can have dropped lines.
-    let config = Config::balanced([&a]).global("log.access = \"json\"");
+    let config = Config::balanced([&a])
+        .global("log.access = \"json\"")
+        .pool("sticky = { cookie = \"b\" }");
     let proxy = Metered::start(config).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
     proxy
@@ -503,7 +505,7 @@ async fn every_metric_is_documented_and_every_documented_metric_exists() {
     for family in scrape.families() {
         for sample in family.iter_samples() {
             let labels = sample.get_labelset().expect("it belongs to a family");
-            for name in ["code", "reason", "result", "kind"] {
+            for name in ["code", "reason", "result", "kind", "token"] {
                 let value = labels.get_label_value(name).unwrap_or(name);
                 let documented = REFERENCE.contains(&format!("`{value}`"));
                 assert!(documented, "{}: {name}={value}", family.family_name);

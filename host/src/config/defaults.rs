@@ -9,9 +9,10 @@ use http::uri::Authority;
 use tracing::level_filters::LevelFilter;
 
 use super::{
-    AccessLog, AdminSettings, BackendSettings, BackendState, CacheFolder, CompileSettings, HashKey,
-    HostHeader, HostPattern, ListenerSettings, LogFormat, LogSettings, OnFault, PoolSettings,
-    RouteSettings, Settings, StrategySettings, StrategySource,
+    AccessLog, AdminSettings, BackendSettings, BackendState, CacheFolder, Carrier, CompileSettings,
+    CookieSettings, HashKey, HostHeader, HostPattern, ListenerSettings, LogFormat, LogSettings,
+    OnFault, OnLost, PoolSettings, RouteSettings, SameSite, Settings, StickySettings,
+    StrategySettings, StrategySource,
 };
 
 /// The strategy of a pool that names none.
@@ -109,6 +110,7 @@ impl PoolSettings {
             keep_alive: Duration::from_secs(4),
             keep_alive_connections: 256,
             tunnel_timeout: Duration::from_secs(60 * 60),
+            sticky: None,
         }
     }
 
@@ -131,6 +133,32 @@ impl PoolSettings {
         }
         self.strategy.source = source;
         self.strategy.config = config;
+    }
+}
+
+impl StickySettings {
+    /// Tokens that this carries.
+    pub fn new(carrier: Carrier) -> Self {
+        Self {
+            carrier,
+            ttl: None,
+            secret: None,
+            on_lost: OnLost::Move,
+        }
+    }
+}
+
+impl CookieSettings {
+    /// A cookie of this name for the whole site, while the browser runs.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            path: "/".to_owned(),
+            domain: None,
+            secure: false,
+            http_only: true,
+            same_site: SameSite::Lax,
+        }
     }
 }
 

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use http::HeaderName;
 use http::uri::Authority;
 use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::values::{Size, Text, Time, Whole};
-use super::words::PathPrefix;
+use super::words::{CookieDomain, CookieName, CookiePath, PathPrefix};
 use super::{HashKey, HostHeader, HostPattern, StrategySource};
 
 /// The whole file.
@@ -154,6 +155,7 @@ pub struct Pool {
     pub keep_alive: Option<Text<Time<0>>>,
     pub keep_alive_connections: Option<Whole<0, 65_535>>,
     pub tunnel_timeout: Option<Text<Time<1>>>,
+    pub sticky: Option<Spanned<Sticky>>,
 }
 
 /// `pools.NAME.on-fault`
@@ -162,6 +164,44 @@ pub struct Pool {
 pub enum OnFault {
     Fallback,
     LastGood,
+    Reject,
+}
+
+/// `[pools.NAME.sticky]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Sticky {
+    pub cookie: Option<Text<CookieName>>,
+    pub header: Option<Spanned<Text<HeaderName>>>,
+    pub path: Option<Spanned<Text<CookiePath>>>,
+    pub domain: Option<Spanned<Text<CookieDomain>>>,
+    pub secure: Option<Spanned<bool>>,
+    pub http_only: Option<Spanned<bool>>,
+    pub same_site: Option<Spanned<SameSite>>,
+    pub ttl: Option<Text<Time<1000>>>,
+    pub secret_file: Option<Spanned<String>>,
+    pub on_lost: Option<OnLost>,
+}
+
+/// `pools.NAME.sticky.same-site`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SameSite {
+    Lax,
+    Strict,
+    None,
+}
+
+/// `pools.NAME.sticky.on-lost`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLost {
+    Move,
     Reject,
 }
 

@@ -12,6 +12,7 @@ mod mistakes;
 mod quick;
 mod read;
 mod resolve;
+mod secret;
 mod token;
 mod values;
 mod words;
@@ -31,6 +32,7 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 pub use mistakes::{Mistake, Mistakes};
+pub use secret::Secret;
 pub use token::Token;
 
 use crate::plugin::Binary;
@@ -275,6 +277,63 @@ pub struct PoolSettings {
     pub keep_alive_connections: usize,
     /// Longest silence within a tunnel (WebSocket and other upgrades). Default 1 h.
     pub tunnel_timeout: Duration,
+    /// Sessions stay with their backend. Default: they do not.
+    pub sticky: Option<StickySettings>,
+}
+
+/// `[pools.NAME.sticky]`: a client that was given a token comes back to the
+/// backend that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StickySettings {
+    pub carrier: Carrier,
+    /// How long a session lasts from its beginning, at least 1 s. Default: as
+    /// long as the client keeps the token.
+    pub ttl: Option<Duration>,
+    /// What tokens are signed with. Default: random bits of this process.
+    pub secret: Option<Secret>,
+    /// When the session's backend cannot take the request. Default: move.
+    pub on_lost: OnLost,
+}
+
+/// What carries the token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Carrier {
+    Cookie(CookieSettings),
+    /// A field of requests and, where a token is given, of responses.
+    Header(HeaderName),
+}
+
+/// The cookie that carries a token (RFC 6265 section 4.1.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieSettings {
+    pub name: String,
+    /// Default `/`.
+    pub path: String,
+    /// Default: the host that was asked, and no other.
+    pub domain: Option<String>,
+    /// Over TLS only. Default false.
+    pub secure: bool,
+    /// Not for scripts. Default true.
+    pub http_only: bool,
+    /// Default lax.
+    pub same_site: SameSite,
+}
+
+/// Whether a cookie comes with requests from other sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    Lax,
+    Strict,
+    None,
+}
+
+/// What becomes of a session whose backend is gone or takes no requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLost {
+    /// The strategy picks another one, which has the session from then on.
+    Move,
+    /// 503, until it is back or the client comes without the token.
+    Reject,
 }
 
 /// One entry of a pool's `backends`.

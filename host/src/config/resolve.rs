@@ -5,6 +5,7 @@ mod admin;
 mod listeners;
 mod pools;
 mod routes;
+mod sticky;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

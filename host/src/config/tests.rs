@@ -123,6 +123,23 @@ fn everything_about_a_pool_is_read() {
     assert_eq!(pool.keep_alive, Duration::from_secs(5));
     assert_eq!(pool.keep_alive_connections, 255);
     assert_eq!(pool.tunnel_timeout, Duration::from_secs(7200));
+    let cookie = CookieSettings {
+        name: "backend".into(),
+        path: "/api".into(),
+        domain: Some("example.com".into()),
+        secure: true,
+        http_only: false,
+        same_site: SameSite::None,
+    };
+    assert_eq!(
+        pool.sticky,
+        Some(StickySettings {
+            carrier: Carrier::Cookie(cookie),
+            ttl: Some(Duration::from_secs(12 * 60 * 60)),
+            secret: None,
+            on_lost: OnLost::Reject,
+        })
+    );
     assert_eq!(
         pool.backends[0],
         BackendSettings {
@@ -326,5 +343,76 @@ proptest::proptest! {
                 }
             }
         }
+    }
+}
+
+/// What is wrong with a pool's `sticky`.
+fn of_sticky(table: &str) -> String {
+    mistakes(&in_pool(&format!("sticky = {{ {table} }}")))
+}
+
+#[test]
+fn a_session_token_has_one_carrier() {
+    for (table, what) in [
+        (
+            "ttl = '1h'",
+            "pools.web.sticky.cookie: sessions need a `cookie` or a `header`",
+        ),
+        (
+            "cookie = 'a', header = 'b'",
+            "pools.web.sticky.header: there is a `cookie` already",
+        ),
+        (
+            "cookie = 'a b'",
+            "pools.web.sticky.cookie: `a b` cannot be the name of a cookie",
+        ),
+        (
+            "header = 'a:'",
+            "pools.web.sticky.header: `a:` cannot be the name of a header",
+        ),
+    ] {
+        let told = of_sticky(table);
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
+fn a_cookies_attributes_are_checked() {
+    for (table, what) in [
+        (
+            "header = 'x', path = '/'",
+            "pools.web.sticky.path: is for a `cookie`",
+        ),
+        (
+            "header = 'x', http-only = true",
+            "pools.web.sticky.http-only: is for a `cookie`",
+        ),
+        (
+            "cookie = 'a', same-site = 'none'",
+            "pools.web.sticky.same-site: browsers take \"none\" only",
+        ),
+        (
+            "cookie = 'a', path = '/;x'",
+            "pools.web.sticky.path: `/;x`: expected a path",
+        ),
+        (
+            "cookie = 'a', domain = 'a;b'",
+            "pools.web.sticky.domain: `a;b`: expected a domain",
+        ),
+        (
+            "cookie = 'a', on-lost = 'stay'",
+            "unknown value `stay`; known: move, reject",
+        ),
+        (
+            "cookie = 'a', ttl = '1ms'",
+            "pools.web.sticky.ttl: `1ms` is too short",
+        ),
+        (
+            "cookie = 'a', secret-file = 'none'",
+            "pools.web.sticky.secret-file: none: cannot be opened",
+        ),
+    ] {
+        let told = of_sticky(table);
+        assert!(told.contains(what), "{what} is not in\n{told}");
     }
 }

@@ -1,13 +1,12 @@
 //! The secret that opens the admin API: read from a file, kept as a digest.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
+
+use super::secret;
 
 /// The shortest secret that is taken: 16 characters of hexadecimal digits are
 /// 64 bits, more than can be tried over a network.
@@ -32,18 +31,7 @@ impl Token {
     }
 
     fn read_file(path: &Path) -> Result<Token> {
-        let file = File::open(path).context("cannot be opened")?;
-        let about = file.metadata().context("cannot be read")?;
-        ensure!(about.is_file(), "is not a file");
-        ensure!(
-            about.permissions().mode() & 0o007 == 0,
-            "everybody may read or write it; its mode should be 0600"
-        );
-        let mut text = String::new();
-        file.take(LONGEST as u64 + 1)
-            .read_to_string(&mut text)
-            .context("cannot be read")?;
-        Self::from_text(text.trim())
+        Self::from_text(secret::text_of(path, LONGEST)?.trim())
     }
 
     /// The token that is written as `text`.
@@ -80,6 +68,7 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     use super::*;

@@ -119,6 +119,66 @@ impl FromText for PathPrefix {
     }
 }
 
+/// A token (RFC 6265 section 4.1.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieName(pub String);
+
+impl FromText for CookieName {
+    const EXPECTED: &'static str = "the name of a cookie such as \"backend\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        // The same characters as in a field's name, but cookies' names heed case.
+        HeaderName::from_str(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|_| format!("`{text}` cannot be the name of a cookie"))
+    }
+}
+
+/// The `Path` of a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookiePath(pub String);
+
+impl FromText for CookiePath {
+    const EXPECTED: &'static str = "a path such as \"/\" or \"/shop\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !text.starts_with('/') || !printable || text.contains(';') {
+            return Err(format!("`{text}`: expected {}", Self::EXPECTED));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The `Domain` of a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieDomain(pub String);
+
+impl FromText for CookieDomain {
+    const EXPECTED: &'static str = "a domain such as \"example.com\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        // A dot in front means nothing (RFC 6265 section 4.1.2.3).
+        let name = text.strip_prefix('.').unwrap_or(text).to_ascii_lowercase();
+        let is_label = |label: &str| {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            !label.is_empty() && label.bytes().all(fits)
+        };
+        if !name.split('.').all(is_label) {
+            return Err(format!("`{text}`: expected {}", Self::EXPECTED));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl FromText for HeaderName {
+    const EXPECTED: &'static str = "the name of a header such as \"X-Backend\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::from_str(text).map_err(|_| format!("`{text}` cannot be the name of a header"))
+    }
+}
+
 impl FromText for StrategySource {
     const EXPECTED: &'static str =
         "the name of a shipped strategy, the path of a .wasm, or \"fallback\"";

@@ -7,15 +7,18 @@ mod ewma;
 mod live;
 mod members;
 mod row;
+mod sessions;
 mod snapshot;
 mod standing;
 
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
 pub use row::Row;
+pub use sessions::{Sessions, Token};
 pub use snapshot::Snapshot;
 pub use standing::{Eligibility, Standing};
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,6 +34,8 @@ pub struct Pool {
     /// Moves on whenever a member's standing changes.
     pub eligibility: Arc<Eligibility>,
     sequence: Arc<Sequence>,
+    /// Where the pool's settings want some.
+    sessions: Option<Sessions>,
 }
 
 /// Alone on its cache line: every worker adds to it for every pick.
@@ -57,6 +62,7 @@ impl Pool {
             sequence: previous
                 .map(|pool| Arc::clone(&pool.sequence))
                 .unwrap_or_default(),
+            sessions: None,
             settings,
         }
     }
@@ -64,6 +70,24 @@ impl Pool {
     /// A picture of it for one worker.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(Arc::clone(&self.members), Arc::clone(&self.eligibility))
+    }
+
+    /// The pool with the sessions that its settings want.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sessions::new`].
+    pub fn with_sessions(mut self) -> io::Result<Pool> {
+        if let Some(sticky) = &self.settings.sticky {
+            self.sessions = Some(Sessions::new(sticky, &self.members)?);
+        }
+        Ok(self)
+    }
+
+    /// Which member a session belongs to, where the pool has sessions.
+    #[inline]
+    pub fn sessions(&self) -> Option<&Sessions> {
+        self.sessions.as_ref()
     }
 
     /// The number of this pick, counted over all workers from 0.

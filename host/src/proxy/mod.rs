@@ -9,6 +9,7 @@ mod headers;
 mod key;
 mod record;
 mod request;
+mod sticky;
 mod upgrade;
 mod visit;
 
@@ -26,6 +27,7 @@ use error::{Refusal, Retry};
 use exchange::Exchange;
 use record::Record;
 use request::Outgoing;
+use sticky::Session;
 
 use crate::connection::Client;
 use crate::telemetry::metrics::Refused;
@@ -74,14 +76,22 @@ async fn forward(
     let key = key::of(&pool.settings().hash_key, &outgoing.head).unwrap_or_else(|| worker.random());
     let mut now_us = worker.now_us();
     record.routed(worker, pool, now_us);
+    outgoing.session = Session::take(pool, &mut outgoing.head.headers);
     let mut tried = Vec::new();
     let mut last = None;
     while tried.len() < pool.settings().tries.get() && outgoing.can_be_sent() {
-        let picked = match pool.pick(worker, now_us, &mut outgoing.head, key, &tried) {
+        let session = outgoing.session.as_ref();
+        let bound = session.and_then(|session| session.choose(pool, now_us, &tried));
+        let choice = match bound {
+            Some(choice) => choice,
+            None => pool.pick(worker, now_us, &mut outgoing.head, key, &tried),
+        };
+        let picked = match choice {
             Choice::Backend(picked) => picked,
             Choice::Reject(status) => return Err(Refusal::new(status).because(Refused::Reject)),
             Choice::Wait => return Err(nobody_left(last, Refused::Wait)),
             Choice::Nobody => return Err(nobody_left(last, Refused::NoBackend)),
+            Choice::Lost => return Err(nobody_left(last, Refused::Session)),
         };
         let Some(request) = outgoing.take(pool.host_header(picked.member, outgoing.has_host()))
         else {
@@ -174,9 +184,12 @@ fn respond(
     record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let Answer {
-        response,
+        mut response,
         connection,
     } = answer;
+    if let Some(session) = &outgoing.session {
+        session.mark(pool, attempt.picked().member, response.headers_mut());
+    }
     record.answered(response.status(), attempt.latency_us());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return upgrade::switch(client, pool, outgoing.upgrade, attempt, response, record);

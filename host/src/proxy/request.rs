@@ -10,6 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use super::body::RequestBody;
 use super::error::Refusal;
 use super::headers;
+use super::sticky::Session;
 use crate::connection::Client;
 use crate::strategy::Inbound;
 
@@ -24,6 +25,8 @@ pub struct Outgoing {
     replayable: bool,
     /// What the client asks to switch to.
     pub upgrade: Option<Upgrade>,
+    /// Where the request's pool has sessions: which one it belongs to.
+    pub session: Option<Session>,
     /// The `Host` that was asked for; `None` from HTTP/1.0 clients only.
     host: Option<HeaderValue>,
 }
@@ -78,6 +81,7 @@ impl Outgoing {
             body: Some(body),
             replayable,
             upgrade,
+            session: None,
             host,
         })
     }

@@ -9,11 +9,11 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::Worker;
-use crate::config::{BackendState, HostHeader, PoolSettings};
+use crate::config::{BackendState, HostHeader, PoolSettings, StickySettings};
 use crate::connection::Watch;
 use crate::generation::{Generation, Listening, Served};
 use crate::listener::Bound;
-use crate::pool::{LiveCell, Member, Pool, Snapshot};
+use crate::pool::{LiveCell, Member, Pool, Sessions, Snapshot};
 use crate::proxy::RequestBody;
 use crate::strategy::{Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
 use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
@@ -83,6 +83,8 @@ pub enum Choice {
     Wait,
     /// The strategy refuses the request.
     Reject(StatusCode),
+    /// The session's backend cannot take it, and no other shall.
+    Lost,
 }
 
 impl Adopted {
@@ -255,6 +257,30 @@ impl LocalPool {
             Pick::Wait => Choice::Wait,
             Pick::Reject(status) => Choice::Reject(status),
         }
+    }
+
+    /// `member` for a request of a session that it has, if it may take one: the
+    /// strategy is not asked. Who drains keeps its sessions.
+    pub fn pick_member(&self, member: usize, at_us: u64) -> Option<Picked> {
+        let picked = &self.pool().members.list[member];
+        let capacity = picked.settings.capacity;
+        let is_full = capacity != 0 && picked.cell.in_flight() >= capacity;
+        let may = picked.settings.state != BackendState::Maintenance;
+        let takes = may && picked.standing.is_eligible() && !is_full;
+        takes.then_some(Picked {
+            member,
+            id: picked.id,
+            tag: 0,
+            fallback: false,
+            at_us,
+        })
+    }
+
+    /// How sessions stay with their backend, where they do.
+    #[inline]
+    pub fn sticky(&self) -> Option<(&StickySettings, &Sessions)> {
+        let sessions = self.pool().sessions()?;
+        Some((self.settings().sticky.as_ref()?, sessions))
     }
 
     /// A member's live cell.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use toml::Spanned;
 
-use super::{bits32, count, set, time};
+use super::{bits32, count, set, sticky, time};
 use crate::config::defaults::STRATEGY;
 use crate::config::file;
 use crate::config::json::plugin_text;
@@ -36,7 +36,12 @@ pub fn pools(
             }
             let backends = backends(entries, report);
             let strategy = strategy(&mut pool, folder, report);
-            pool_settings(name.into_inner(), backends, strategy, pool)
+            let sticky = pool.sticky.take();
+            let sticky = sticky.and_then(|written| sticky::sticky(written, folder, report));
+            PoolSettings {
+                sticky,
+                ..pool_settings(name.into_inner(), backends, strategy, pool)
+            }
         })
         .collect()
 }

@@ -75,6 +75,22 @@ values! {
         Client = "client",
         /// This machine had no socket to give.
         Local = "local",
+        /// The session's backend cannot take it, with `on-lost = "reject"`.
+        Session = "session",
+    }
+}
+
+values! {
+    /// What a request's session token came to.
+    SessionToken {
+        /// There was none.
+        None = "none",
+        /// It was ours.
+        Valid = "valid",
+        /// It was ours, longer ago than sessions last.
+        Expired = "expired",
+        /// It was not ours, or not whole.
+        Invalid = "invalid",
     }
 }
 

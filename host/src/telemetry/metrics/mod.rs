@@ -33,7 +33,7 @@ use crate::generation::Generation;
 pub use backends::BackendCounts;
 pub use cell::{Counter, Gauge};
 pub use histogram::{Distribution, Histogram, Scale};
-pub use label::{Attempted, Code, Ended, Refused, Reload};
+pub use label::{Attempted, Code, Ended, Refused, Reload, SessionToken};
 pub use ledger::{Ledger, Own};
 pub use listeners::{Connected, ListenerCounts};
 pub use pools::PoolCounts;

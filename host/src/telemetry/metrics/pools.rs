@@ -5,7 +5,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::sheet::{Label, Sheet};
-use super::{Code, Counter, Gauge, Histogram, Refused, Scale};
+use super::{Code, Counter, Gauge, Histogram, Refused, Scale, SessionToken};
 use crate::generation::Generation;
 use crate::pool::Pool;
 
@@ -32,6 +32,8 @@ pub struct PoolCounts {
     requests: [Counter; Code::COUNT],
     abandoned: Counter,
     refused: [Counter; Refused::COUNT],
+    session_tokens: [Counter; SessionToken::COUNT],
+    pub sessions_moved: Counter,
     durations: Histogram<Duration, 16>,
 }
 
@@ -55,6 +57,11 @@ impl PoolCounts {
     /// The proxy answers a request itself.
     pub fn refused(&self, why: Refused) {
         self.refused[why as usize].add(1);
+    }
+
+    /// A request's session token was looked at.
+    pub fn session_token(&self, token: SessionToken) {
+        self.session_tokens[token as usize].add(1);
     }
 }
 
@@ -104,6 +111,27 @@ pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
                 let count = pool.counts.sum(|counts| counts.refused[why as usize].get());
                 ([label(pool), ("reason", why.as_str())], count)
             })
+        }),
+    )?;
+    let sticky = || pools().filter(|pool| pool.sessions().is_some());
+    sheet.counter(
+        "anubis_pool_session_tokens_total",
+        "Requests of pools with sessions, by what their token came to.",
+        sticky().flat_map(|pool| {
+            SessionToken::ALL.iter().map(move |&token| {
+                let count = pool
+                    .counts
+                    .sum(|counts| counts.session_tokens[token as usize].get());
+                ([label(pool), ("token", token.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.counter(
+        "anubis_pool_sessions_moved_total",
+        "Sessions that went over to another backend, theirs being gone or taking no requests.",
+        sticky().map(|pool| {
+            let count = pool.counts.sum(|counts| counts.sessions_moved.get());
+            ([label(pool)], count)
         }),
     )?;
     sheet.counter(

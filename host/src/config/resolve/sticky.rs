@@ -1,0 +1,115 @@
+//! What `[pools.NAME.sticky]` means.
+
+use std::path::Path;
+
+use toml::Spanned;
+
+use super::{set, time};
+use crate::config::file;
+use crate::config::read::Report;
+use crate::config::secret::Secret;
+use crate::config::values::Text;
+use crate::config::{Carrier, CookieSettings, OnLost, SameSite, StickySettings};
+
+/// How a pool's sessions stay with their backend; nothing when that is wrong.
+pub fn sticky(
+    written: Spanned<file::Sticky>,
+    folder: &Path,
+    report: &mut Report<'_>,
+) -> Option<StickySettings> {
+    let span = written.span();
+    let mut written = written.into_inner();
+    let carrier = match (written.cookie.take(), written.header.take()) {
+        (Some(cookie), None) => Carrier::Cookie(cookie_settings(cookie.0.0, &written, report)),
+        (None, Some(header)) => {
+            refuse_attributes(&written, report);
+            Carrier::Header(header.into_inner().0)
+        }
+        (Some(_), Some(header)) => {
+            report.mistake(&header.span(), "there is a `cookie` already: one of both");
+            return None;
+        }
+        (None, None) => {
+            report.missing(
+                &span,
+                "cookie",
+                "sessions need a `cookie` or a `header` that carries their token",
+            );
+            return None;
+        }
+    };
+    Some(StickySettings {
+        ttl: written.ttl.map(time),
+        secret: written
+            .secret_file
+            .and_then(|path| secret(&path, folder, report)),
+        on_lost: match written.on_lost {
+            Some(file::OnLost::Reject) => OnLost::Reject,
+            Some(file::OnLost::Move) | None => OnLost::Move,
+        },
+        ..StickySettings::new(carrier)
+    })
+}
+
+fn cookie_settings(
+    name: String,
+    written: &file::Sticky,
+    report: &mut Report<'_>,
+) -> CookieSettings {
+    let mut cookie = CookieSettings::new(name);
+    let path = written.path.as_ref().map(Spanned::get_ref);
+    set(&mut cookie.path, path.map(|Text(path)| path.0.clone()));
+    let domain = written.domain.as_ref().map(Spanned::get_ref);
+    cookie.domain = domain.map(|Text(domain)| domain.0.clone());
+    set(
+        &mut cookie.secure,
+        written.secure.as_ref().map(|it| *it.get_ref()),
+    );
+    set(
+        &mut cookie.http_only,
+        written.http_only.as_ref().map(|it| *it.get_ref()),
+    );
+    let same_site = written.same_site.as_ref().map(|it| match it.get_ref() {
+        file::SameSite::Lax => SameSite::Lax,
+        file::SameSite::Strict => SameSite::Strict,
+        file::SameSite::None => SameSite::None,
+    });
+    set(&mut cookie.same_site, same_site);
+    if let Some(at) = &written.same_site
+        && cookie.same_site == SameSite::None
+        && !cookie.secure
+    {
+        report.mistake(
+            &at.span(),
+            "browsers take \"none\" only with `secure = true`",
+        );
+    }
+    cookie
+}
+
+/// What belongs to a cookie means nothing of a header.
+fn refuse_attributes(written: &file::Sticky, report: &mut Report<'_>) {
+    let spans = [
+        written.path.as_ref().map(Spanned::span),
+        written.domain.as_ref().map(Spanned::span),
+        written.secure.as_ref().map(Spanned::span),
+        written.http_only.as_ref().map(Spanned::span),
+        written.same_site.as_ref().map(Spanned::span),
+    ];
+    for span in spans.into_iter().flatten() {
+        report.mistake(
+            &span,
+            "is for a `cookie`, and a `header` carries the token here",
+        );
+    }
+}
+
+fn secret(path: &Spanned<String>, folder: &Path, report: &mut Report<'_>) -> Option<Secret> {
+    match Secret::read(&folder.join(path.get_ref())) {
+        Ok(secret) => Some(secret),
+        Err(error) => {
+            report.mistake(&path.span(), format!("{error:#}"));
+            None
+        }
+    }
+}
