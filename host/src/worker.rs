@@ -5,7 +5,7 @@
 
 mod local;
 
-pub use local::{Adopted, Choice, LocalPool, Picked};
+pub use local::{Adopted, Choice, Claim, Lease, LocalPool, Picked};
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

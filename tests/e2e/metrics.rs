@@ -184,7 +184,7 @@ async fn a_refusal_says_why() {
 }
 
 #[tokio::test]
-async fn a_full_pool_refuses_for_want_of_a_backend() {
+async fn a_full_pool_refuses_and_says_so() {
     let gate = Gate::new();
     let busy = Backend::named("busy")
         .answer(Answer::text("done").when(&gate))
@@ -196,7 +196,7 @@ async fn a_full_pool_refuses_for_want_of_a_backend() {
     busy.request().await;
     assert_eq!(get(proxy.address(), "/").await.status(), 503);
     let scrape = proxy.scrape();
-    let refused = [WEB, ("reason", "no-backend")];
+    let refused = [WEB, ("reason", "full")];
     assert_eq!(scrape.value("anubis_pool_refusals_total", &refused), 1.0);
     assert_eq!(scrape.value("anubis_pool_requests_in_flight", &[WEB]), 1.0);
     assert_eq!(

@@ -6,7 +6,10 @@
 //! reloads and swaps.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use super::ewma;
 
@@ -142,10 +145,19 @@ impl Columns {
 pub struct InFlight(LiveCell);
 
 impl InFlight {
-    /// Counts one more attempt at the backend of `cell`.
-    pub fn begin(cell: &LiveCell) -> InFlight {
-        cell.in_flight.fetch_add(1, Relaxed);
-        InFlight(cell.clone())
+    /// Counts one more attempt at the backend of `cell`, unless it has as many
+    /// as `capacity` (0 = no limit). Over all workers there are never more,
+    /// not for a moment.
+    pub fn reserve(cell: &LiveCell, capacity: u32) -> Option<InFlight> {
+        if capacity == 0 {
+            cell.in_flight.fetch_add(1, Relaxed);
+        } else {
+            let one_more = |count| (count < capacity).then_some(count + 1);
+            cell.in_flight
+                .fetch_update(Relaxed, Relaxed, one_more)
+                .ok()?;
+        }
+        Some(InFlight(cell.clone()))
     }
 }
 
@@ -159,7 +171,10 @@ impl std::ops::Deref for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Relaxed);
+        // Whoever waits for room says so before it looks a last time; who makes
+        // room looks whether anybody waits afterwards (`queue.rs`). One of the
+        // two sees the other, because these steps have one order for all.
+        self.0.in_flight.fetch_sub(1, SeqCst);
     }
 }
 
@@ -186,8 +201,8 @@ mod tests {
     #[test]
     fn in_flight_returns_to_zero_however_an_attempt_ends() {
         let cell = Columns::default().allocate();
-        let first = InFlight::begin(&cell);
-        let second = InFlight::begin(&cell);
+        let first = InFlight::reserve(&cell, 0);
+        let second = InFlight::reserve(&cell, 0).expect("there is no limit");
         assert_eq!(cell.in_flight(), 2);
         drop(first);
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
@@ -196,6 +211,44 @@ mod tests {
         }));
         assert!(unwound.is_err());
         assert_eq!(cell.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_full_backend_is_not_reserved_and_has_room_again() {
+        let cell = Columns::default().allocate();
+        let held = [InFlight::reserve(&cell, 2), InFlight::reserve(&cell, 2)];
+        assert!(held.iter().all(Option::is_some));
+        assert!(InFlight::reserve(&cell, 2).is_none());
+        assert_eq!(cell.in_flight(), 2, "a refusal leaves no trace");
+        assert!(InFlight::reserve(&cell, 3).is_some(), "a reload raised it");
+        drop(held);
+        assert_eq!(cell.in_flight(), 0);
+        assert!(InFlight::reserve(&cell, 2).is_some());
+    }
+
+    #[test]
+    fn threads_never_have_more_in_flight_than_the_capacity() {
+        const CAPACITY: u32 = 3;
+        let cell = Columns::default().allocate();
+        let inside = AtomicU32::new(0);
+        let reserved = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        let Some(held) = InFlight::reserve(&cell, CAPACITY) else {
+                            continue;
+                        };
+                        assert!(inside.fetch_add(1, SeqCst) < CAPACITY);
+                        assert!(held.in_flight() <= CAPACITY);
+                        inside.fetch_sub(1, SeqCst);
+                        reserved.fetch_add(1, Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(cell.in_flight(), 0);
+        assert!(reserved.into_inner() >= 20_000);
     }
 
     #[test]

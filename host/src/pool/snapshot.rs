@@ -137,6 +137,12 @@ impl Snapshot {
         &self.rows
     }
 
+    /// Nobody who may be asked is left but those in `tried`, whatever their load.
+    pub fn is_exhausted(&self, tried: &[usize]) -> bool {
+        let mut active = self.active.iter();
+        active.all(|&member| tried.contains(&(member as usize)))
+    }
+
     /// Which member the row at `index` of [`Snapshot::rows`] is about.
     pub fn member_of(&self, index: usize) -> usize {
         let row = if self.filtered {
@@ -218,7 +224,7 @@ mod tests {
     fn all_rows_are_used_in_place_while_everyone_is_eligible() {
         let members = members(r#"{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }"#);
         let mut snapshot = snapshot_of(&members);
-        let _held = InFlight::begin(&members.list[1].cell);
+        let _held = InFlight::reserve(&members.list[1].cell, 0);
         snapshot.refresh(1, &[]);
         assert_eq!(
             snapshot
@@ -237,10 +243,12 @@ mod tests {
             r#"{ address = "127.0.0.1:1", capacity = 1 }, { address = "127.0.0.1:2" }, { address = "127.0.0.1:3" }"#,
         );
         let mut snapshot = snapshot_of(&members);
-        let held = InFlight::begin(&members.list[0].cell);
+        let held = InFlight::reserve(&members.list[0].cell, 1);
         snapshot.refresh(1, &[1]);
         assert_eq!(snapshot.rows().len(), 1);
         assert_eq!(snapshot.member_of(0), 2);
+        assert!(!snapshot.is_exhausted(&[1, 2]), "full is not tried");
+        assert!(snapshot.is_exhausted(&[2, 0, 1]));
         drop(held);
         snapshot.refresh(2, &[1]);
         assert_eq!(snapshot.rows().len(), 2);

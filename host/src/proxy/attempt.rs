@@ -6,17 +6,16 @@ use std::rc::Rc;
 use http::StatusCode;
 
 use super::body::Upload;
-use crate::pool::{InFlight, Sample};
+use crate::pool::Sample;
 use crate::strategy::{Failure, Outcome};
 use crate::telemetry::metrics::Attempted;
-use crate::worker::{LocalPool, Picked, Worker};
+use crate::worker::{Claim, Lease, Picked, Worker};
 
 /// A running attempt. Dropping it without a word means that the client left.
 pub struct Attempt {
     worker: Rc<Worker>,
-    pool: Rc<LocalPool>,
-    in_flight: InFlight,
     picked: Picked,
+    lease: Lease,
     number: u32,
     /// What the client still sends, it spends its own time on.
     upload: Upload,
@@ -37,18 +36,13 @@ enum End {
 }
 
 impl Attempt {
-    /// Begins the attempt that `picked` decided on.
-    pub fn begin(
-        worker: &Rc<Worker>,
-        pool: &Rc<LocalPool>,
-        picked: Picked,
-        number: u32,
-    ) -> Attempt {
+    /// Begins the attempt at the backend that was claimed for it.
+    pub fn begin(worker: &Rc<Worker>, claim: Claim, number: u32) -> Attempt {
+        let Claim { picked, lease } = claim;
         Attempt {
             worker: Rc::clone(worker),
-            pool: Rc::clone(pool),
-            in_flight: InFlight::begin(pool.cell(picked.member)),
             picked,
+            lease,
             number,
             upload: Upload::default(),
             latency_us: None,
@@ -79,7 +73,7 @@ impl Attempt {
         self.status = Some(status);
         self.latency_us = Some(latency_us);
         let failed = status.is_server_error();
-        self.in_flight.record(
+        self.lease.record(
             Sample {
                 latency_us: Some(latency_us),
                 failed,
@@ -167,19 +161,20 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let counts = self.pool.backend_counts(self.picked.member);
+        let pool = self.lease.pool();
+        let counts = pool.backend_counts(self.picked.member);
         counts.attempted(self.result());
-        self.pool.counts.received.add(self.upload.bytes());
-        let wants_outcome = self.pool.wants_outcomes();
+        pool.counts.received.add(self.upload.bytes());
+        let wants_outcome = pool.wants_outcomes();
         if self.end == End::Complete && !wants_outcome {
             return;
         }
         let now_us = self.worker.now_us();
         if let Some(sample) = self.sample(now_us) {
-            self.in_flight.record(sample, now_us);
+            self.lease.record(sample, now_us);
         }
         if wants_outcome && self.end != End::Blameless {
-            self.pool.observe(self.outcome(now_us));
+            pool.observe(self.outcome(now_us));
         }
     }
 }

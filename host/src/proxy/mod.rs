@@ -1,6 +1,7 @@
 //! The request path: route, pick, attempt, respond; the outcome is observed
 //! when the response ends (`exchange.rs`, `attempt.rs`).
 
+mod admission;
 mod attempt;
 mod body;
 mod error;
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 pub use body::{RequestBody, ResponseBody};
 pub use headers::Forwarding;
 
+use admission::Admission;
 use attempt::Attempt;
 use error::{Refusal, Retry};
 use exchange::Exchange;
@@ -32,7 +34,7 @@ use sticky::Session;
 use crate::connection::Client;
 use crate::telemetry::metrics::Refused;
 use crate::transport::{Cause, Connection, Reuse, SendError};
-use crate::worker::{Choice, LocalPool};
+use crate::worker::LocalPool;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -77,27 +79,21 @@ async fn forward(
     let mut now_us = worker.now_us();
     record.routed(worker, pool, now_us);
     outgoing.session = Session::take(pool, &mut outgoing.head.headers);
+    let mut admission = Admission::to(pool, client, key);
     let mut tried = Vec::new();
     let mut last = None;
     while tried.len() < pool.settings().tries.get() && outgoing.can_be_sent() {
-        let session = outgoing.session.as_ref();
-        let bound = session.and_then(|session| session.choose(pool, now_us, &tried));
-        let choice = match bound {
-            Some(choice) => choice,
-            None => pool.pick(worker, now_us, &mut outgoing.head, key, &tried),
+        let claim = match admission.claim(&mut outgoing, &tried, now_us).await {
+            Ok(claim) => claim,
+            Err(refusal) => return Err(nobody_left(last, refusal)),
         };
-        let picked = match choice {
-            Choice::Backend(picked) => picked,
-            Choice::Reject(status) => return Err(Refusal::new(status).because(Refused::Reject)),
-            Choice::Wait => return Err(nobody_left(last, Refused::Wait)),
-            Choice::Nobody => return Err(nobody_left(last, Refused::NoBackend)),
-            Choice::Lost => return Err(nobody_left(last, Refused::Session)),
-        };
+        let pool = &Rc::clone(claim.lease.pool());
+        let picked = claim.picked;
         let Some(request) = outgoing.take(pool.host_header(picked.member, outgoing.has_host()))
         else {
             break;
         };
-        let mut attempt = Attempt::begin(worker, pool, picked, tried.len() as u32);
+        let mut attempt = Attempt::begin(worker, claim, tried.len() as u32);
         record.picked(pool, &picked);
         match send(pool, client, &mut outgoing, request, &mut attempt).await {
             Ok(answer) => return respond(client, pool, outgoing, attempt, answer, record),
@@ -107,9 +103,10 @@ async fn forward(
         tried.push(picked.member);
         now_us = worker.now_us();
     }
+    let pool = admission.pool();
     Err(match last {
         Some(cause) if tried.len() < pool.size() => cause.refusal(),
-        last => nobody_left(last, Refused::NoBackend),
+        last => nobody_left(last, Refusal::unavailable().because(Refused::NoBackend)),
     })
 }
 
@@ -164,11 +161,12 @@ async fn send(
     }
 }
 
-/// Nobody is eligible (any more). Where backends were asked and none could be
-/// reached, the whole pool is down.
-fn nobody_left(last: Option<Cause>, why: Refused) -> Refusal {
+/// There is no backend for the request (any more). Where backends were asked
+/// and none could be reached, the whole pool is down.
+fn nobody_left(last: Option<Cause>, refusal: Refusal) -> Refusal {
     match last {
-        None => Refusal::unavailable().because(why),
+        None => refusal,
+        Some(_) if refusal.why == Some(Refused::Reject) => refusal,
         Some(Cause::Connect(_)) => Refusal::unavailable().because(Refused::Connect),
         Some(cause) => cause.refusal(),
     }

@@ -5,6 +5,7 @@
 //! The token is the proxy's own: what a client sends under its name never
 //! reaches a backend, and what a backend sends under it never reaches a client.
 
+use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
@@ -63,19 +64,16 @@ impl Session {
     }
 
     /// Where the request has to go; `None`: wherever the strategy wants.
-    pub fn choose(&self, pool: &LocalPool, at_us: u64, tried: &[usize]) -> Option<Choice> {
+    pub fn choose(&self, pool: &Rc<LocalPool>, at_us: u64, tried: &[usize]) -> Option<Choice> {
         let (settings, _) = pool.sticky()?;
-        let member = match self.said {
+        let bound = match self.said {
             Said::Nothing => return None,
-            Said::Member(member) => Some(member),
-            Said::Gone => None,
+            Said::Member(member) if tried.is_empty() => pool.claim_member(member, at_us),
+            Said::Member(_) | Said::Gone => Choice::Lost,
         };
-        let member = member.filter(|_| tried.is_empty());
-        match member.and_then(|member| pool.pick_member(member, at_us)) {
-            Some(picked) => Some(Choice::Backend(picked)),
-            None if settings.on_lost == OnLost::Reject => Some(Choice::Lost),
-            None => None,
-        }
+        let moves = settings.on_lost == OnLost::Move;
+        let lost = matches!(bound, Choice::Full | Choice::Lost);
+        (!lost || !moves).then_some(bound)
     }
 
     /// Makes a response of `member` the session's: its own word on the token is

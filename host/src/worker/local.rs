@@ -1,21 +1,24 @@
 //! A worker's side of a generation: snapshots, pickers and upstreams of its own.
 
+mod claim;
+
+pub use claim::{Choice, Claim, Lease, Picked};
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use super::Worker;
 use crate::config::{BackendState, HostHeader, PoolSettings, StickySettings};
 use crate::connection::Watch;
 use crate::generation::{Generation, Listening, Served};
 use crate::listener::Bound;
 use crate::pool::{LiveCell, Member, Pool, Sessions, Snapshot};
 use crate::proxy::RequestBody;
-use crate::strategy::{Inbound, MembersHandle, Outcome, Pick, PickRequest, Picker};
+use crate::strategy::{MembersHandle, Outcome, Picker};
 use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
 use crate::transport::{Cause, Connection, Limits, Reuse, SendError, Upstream, Upstreams};
 
@@ -57,34 +60,6 @@ impl LocalBackend {
         self.upstream.expire(keep_alive);
         self.counts.idle.set(self.upstream.idle() as u64);
     }
-}
-
-/// A decision for one attempt.
-#[derive(Debug, Clone, Copy)]
-pub struct Picked {
-    /// Index into the pool's members.
-    pub member: usize,
-    /// Its stable id.
-    pub id: u32,
-    /// Comes back in the outcome.
-    pub tag: u64,
-    /// The fallback decided instead of the strategy.
-    pub fallback: bool,
-    /// When, in microseconds since the process started.
-    pub at_us: u64,
-}
-
-/// What a pick came to.
-pub enum Choice {
-    Backend(Picked),
-    /// No backend is eligible and untried.
-    Nobody,
-    /// The strategy wants to wait.
-    Wait,
-    /// The strategy refuses the request.
-    Reject(StatusCode),
-    /// The session's backend cannot take it, and no other shall.
-    Lost,
 }
 
 impl Adopted {
@@ -205,75 +180,6 @@ impl LocalPool {
     /// The name of a member, for the log.
     pub fn backend_name(&self, member: usize) -> &str {
         &self.pool().members.list[member].settings.name
-    }
-
-    /// Lets the strategy choose among the eligible members that are not in `tried`.
-    pub fn pick(
-        &self,
-        worker: &Worker,
-        at_us: u64,
-        head: &mut Inbound,
-        key: u64,
-        tried: &[usize],
-    ) -> Choice {
-        let mut snapshot = self.snapshot.borrow_mut();
-        snapshot.keep_up();
-        // A plan names whom it wants: with 10,000 backends nobody else is looked at.
-        let by_plan =
-            self.served.strategy.is_planner() && snapshot.is_uncapped() && tried.is_empty();
-        if !by_plan {
-            snapshot.refresh(at_us, tried);
-            if snapshot.rows().is_empty() {
-                return Choice::Nobody;
-            }
-        }
-        let request = PickRequest {
-            key,
-            random: worker.random(),
-            sequence: self.pool().next_sequence(),
-            now_us: at_us,
-            generation: snapshot.generation(),
-            attempt: tried.len() as u32,
-        };
-        let mut picker = self.picker.borrow_mut();
-        let decision = match by_plan {
-            true => picker.look_up(&*snapshot, &request),
-            false => picker.pick(snapshot.rows(), &request, head),
-        };
-        match decision.pick {
-            Pick::Backend(index) => {
-                let member = match by_plan {
-                    true => snapshot.active(index),
-                    false => snapshot.member_of(index),
-                };
-                Choice::Backend(Picked {
-                    member,
-                    id: snapshot.members().list[member].id,
-                    tag: decision.tag,
-                    fallback: decision.fallback,
-                    at_us,
-                })
-            }
-            Pick::Wait => Choice::Wait,
-            Pick::Reject(status) => Choice::Reject(status),
-        }
-    }
-
-    /// `member` for a request of a session that it has, if it may take one: the
-    /// strategy is not asked. Who drains keeps its sessions.
-    pub fn pick_member(&self, member: usize, at_us: u64) -> Option<Picked> {
-        let picked = &self.pool().members.list[member];
-        let capacity = picked.settings.capacity;
-        let is_full = capacity != 0 && picked.cell.in_flight() >= capacity;
-        let may = picked.settings.state != BackendState::Maintenance;
-        let takes = may && picked.standing.is_eligible() && !is_full;
-        takes.then_some(Picked {
-            member,
-            id: picked.id,
-            tag: 0,
-            fallback: false,
-            at_us,
-        })
     }
 
     /// How sessions stay with their backend, where they do.

@@ -59,6 +59,8 @@ values! {
     Refused {
         /// No backend is eligible and untried.
         NoBackend = "no-backend",
+        /// All that are eligible have as many requests as they may.
+        Full = "full",
         /// The strategy wanted to wait.
         Wait = "wait",
         /// The strategy refused, or faulted with `on-fault = "reject"`.
