@@ -7,6 +7,7 @@ pub mod config;
 mod connection;
 mod control;
 mod generation;
+mod health;
 mod history;
 mod listener;
 pub mod plugin;

@@ -16,6 +16,7 @@ use crate::config::{self, Settings};
 pub use crate::control::Source;
 use crate::control::{Control, Controller};
 use crate::generation::Generation;
+use crate::health::Checks;
 use crate::listener::Spread;
 use crate::reload::{self, Publisher};
 use crate::telemetry::access::AccessLog;
@@ -84,6 +85,7 @@ pub struct Server {
     shutdown: watch::Sender<Option<Duration>>,
     control: Control,
     workers: Vec<JoinHandle<()>>,
+    checks: Checks,
     admin: Option<Admin>,
 }
 
@@ -110,6 +112,9 @@ impl Server {
             .map_err(StartError::Other)?;
         let first = publisher.current();
         let generations = publisher.subscribe();
+        let checks = Checks::start(publisher.subscribe())
+            .context("health checks")
+            .map_err(StartError::Other)?;
         let control = controller.run().map_err(StartError::Other)?;
         first.pools.iter().for_each(reload::announce_strategy);
         first.listeners.iter().for_each(reload::announce_listener);
@@ -128,6 +133,7 @@ impl Server {
             shutdown,
             control,
             workers,
+            checks,
             admin,
         })
     }
@@ -158,6 +164,7 @@ impl Server {
                 tracing::error!("a worker ended abnormally");
             }
         }
+        self.checks.stop();
         // To the last it tells that the proxy is ending.
         if let Some(admin) = self.admin {
             admin.stop();

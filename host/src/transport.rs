@@ -223,13 +223,18 @@ async fn open(address: &str) -> io::Result<TcpStream> {
 }
 
 fn connect_cause(error: io::Error) -> Cause {
+    match is_local(&error) {
+        true => Cause::Local(error),
+        false => Cause::Connect(error),
+    }
+}
+
+/// No connection, and not because of the backend: descriptors or ports ran out.
+pub fn is_local(error: &io::Error) -> bool {
     const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
     const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
-    match error.raw_os_error() {
-        Some(EMFILE | ENFILE) => Cause::Local(error),
-        _ if error.kind() == io::ErrorKind::AddrNotAvailable => Cause::Local(error),
-        _ => Cause::Connect(error),
-    }
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+        || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 async fn exchange<B: Body + 'static>(

@@ -12,6 +12,7 @@ mod conduct;
 mod faults;
 mod figures;
 mod forwarding;
+mod health;
 mod lifecycle;
 mod log;
 mod metrics;

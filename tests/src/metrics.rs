@@ -29,6 +29,11 @@ impl Metered {
         Self { proxy, admin }
     }
 
+    /// The proxy itself.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
     /// Where its first listener listens.
     pub fn address(&self) -> SocketAddr {
         self.proxy.address()

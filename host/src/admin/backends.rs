@@ -38,8 +38,10 @@ pub async fn show(
     Path((pool, backend)): At,
 ) -> Result<Response, Problem> {
     let generation = context.generation();
-    let member = member(find(&generation, &pool)?, &backend)?;
-    Ok(json(&view::backend(member, context.now_us())))
+    let served = find(&generation, &pool)?;
+    let member = member(served, &backend)?;
+    let shown = view::backend(&served.pool, member, context.now_us());
+    Ok(json(&shown))
 }
 
 /// Adds one, or gives the one of this name other settings.

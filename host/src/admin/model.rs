@@ -121,8 +121,25 @@ pub struct Backend {
     pub latency_us: Option<u32>,
     /// EWMA of the failed share, 0 to 1.
     pub failures: f64,
+    /// What its health checks say; null where the pool has none.
+    pub health: Option<BackendHealth>,
     /// Attempts that have ended, since the start, by what became of them.
     pub attempts: BTreeMap<String, u64>,
+}
+
+/// What the health checks of a backend say.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BackendHealth {
+    /// What it is held for.
+    pub healthy: bool,
+    /// When that changed last; null when it never did.
+    pub since: Option<String>,
+    /// When the last check that came to a result ended; null before the first.
+    pub checked: Option<String>,
+    /// How long it took.
+    pub took_us: Option<u64>,
+    /// What was wrong at the last check that failed; null when none did.
+    pub last_error: Option<String>,
 }
 
 /// Whether a backend takes requests.

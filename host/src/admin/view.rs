@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use super::model;
 use crate::config::{BackendState, OnFault, StrategySettings};
 use crate::generation::Served;
+use crate::health;
 use crate::history::Version;
 use crate::plugin::FaultKind;
-use crate::pool::Member;
+use crate::pool::{Member, Pool};
 use crate::strategy::{HandOver, Rehearsal, Strategy};
 use crate::telemetry::metrics::Attempted;
 
@@ -48,11 +49,13 @@ pub fn pool(served: &Served, now_us: u64) -> model::Pool {
 /// A pool's backends.
 pub fn backends(served: &Served, now_us: u64) -> Vec<model::Backend> {
     let members = served.pool.members.list.iter();
-    members.map(|member| backend(member, now_us)).collect()
+    members
+        .map(|member| backend(&served.pool, member, now_us))
+        .collect()
 }
 
-/// A backend, with its load at `now_us`.
-pub fn backend(member: &Member, now_us: u64) -> model::Backend {
+/// A backend of `pool`, with its load at `now_us`.
+pub fn backend(pool: &Pool, member: &Member, now_us: u64) -> model::Backend {
     let settings = &member.settings;
     model::Backend {
         name: settings.name.clone(),
@@ -67,7 +70,22 @@ pub fn backend(member: &Member, now_us: u64) -> model::Backend {
         in_flight: member.cell.in_flight(),
         latency_us: Some(member.cell.latency_us(now_us)).filter(|&latency| latency != 0),
         failures: f64::from(member.cell.failures(now_us)) / 10_000.0,
+        health: pool
+            .settings
+            .health_check
+            .is_some()
+            .then(|| health(&member.health.report())),
         attempts: attempts(member),
+    }
+}
+
+fn health(report: &health::Report) -> model::BackendHealth {
+    model::BackendHealth {
+        healthy: report.healthy,
+        since: report.since.map(instant),
+        checked: report.checked.map(instant),
+        took_us: report.took.map(micros),
+        last_error: report.error.clone(),
     }
 }
 

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use http::uri::Authority;
+use http::{HeaderMap, Method};
 use tracing::level_filters::LevelFilter;
 
 use super::{
     AccessLog, AdminSettings, BackendSettings, BackendState, CacheFolder, Carrier, CompileSettings,
-    CookieSettings, HashKey, HostHeader, HostPattern, ListenerSettings, LogFormat, LogSettings,
-    OnFault, OnLost, PoolSettings, RouteSettings, SameSite, Settings, StickySettings,
-    StrategySettings, StrategySource,
+    CookieSettings, HashKey, HealthSettings, HealthStart, HostHeader, HostPattern, HttpProbe,
+    ListenerSettings, LogFormat, LogSettings, OnFault, OnLost, PoolSettings, Probe, RouteSettings,
+    SameSite, Settings, StickySettings, StrategySettings, StrategySource,
 };
 
 /// The strategy of a pool that names none.
@@ -92,6 +93,35 @@ impl RouteSettings {
     }
 }
 
+impl HealthSettings {
+    /// Checks that ask `probe`.
+    pub fn new(probe: Probe) -> Self {
+        Self {
+            probe,
+            port: None,
+            interval: Duration::from_secs(2),
+            interval_down: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            rise: const { NonZeroU32::new(2).expect("2 is not 0") },
+            fall: const { NonZeroU32::new(3).expect("3 is not 0") },
+            start: HealthStart::Healthy,
+        }
+    }
+}
+
+impl Default for HttpProbe {
+    fn default() -> Self {
+        Self {
+            method: Method::GET,
+            path: "/".to_owned(),
+            host: None,
+            headers: HeaderMap::new(),
+            statuses: vec![200..=399],
+            body: None,
+        }
+    }
+}
+
 impl PoolSettings {
     /// A pool of these backends; the caller sees to it that there are some and
     /// that their names differ.
@@ -110,6 +140,7 @@ impl PoolSettings {
             keep_alive: Duration::from_secs(4),
             keep_alive_connections: 256,
             tunnel_timeout: Duration::from_secs(60 * 60),
+            health_check: None,
             sticky: None,
         }
     }

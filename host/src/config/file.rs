@@ -14,7 +14,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::values::{Size, Text, Time, Whole};
-use super::words::{CookieDomain, CookieName, CookiePath, PathPrefix};
+use super::words::{
+    CheckMethod, CheckPath, CookieDomain, CookieName, CookiePath, Host, PathPrefix, StatusRange,
+};
 use super::{HashKey, HostHeader, HostPattern, StrategySource};
 
 /// The whole file.
@@ -155,7 +157,55 @@ pub struct Pool {
     pub keep_alive: Option<Text<Time<0>>>,
     pub keep_alive_connections: Option<Whole<0, 65_535>>,
     pub tunnel_timeout: Option<Text<Time<1>>>,
+    pub health_check: Option<HealthCheck>,
     pub sticky: Option<Spanned<Sticky>>,
+}
+
+/// `[pools.NAME.health-check]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct HealthCheck {
+    #[serde(rename = "type")]
+    pub kind: Option<HealthType>,
+    pub method: Option<Spanned<Text<CheckMethod>>>,
+    pub path: Option<Spanned<Text<CheckPath>>>,
+    pub host: Option<Spanned<Text<Host>>>,
+    pub headers: Option<Spanned<BTreeMap<String, Spanned<String>>>>,
+    pub expect_status: Option<Spanned<Vec<StatusRange>>>,
+    pub expect_body: Option<Spanned<String>>,
+    pub service: Option<Spanned<String>>,
+    pub port: Option<Whole<1, 65_535>>,
+    pub interval: Option<Text<Time<10>>>,
+    pub interval_down: Option<Text<Time<10>>>,
+    pub timeout: Option<Text<Time<1>>>,
+    pub rise: Option<Times>,
+    pub fall: Option<Times>,
+    pub start: Option<HealthStart>,
+}
+
+/// How many results in a row.
+pub type Times = Whole<1, 1000>;
+
+/// `pools.NAME.health-check.type`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthType {
+    Http,
+    Tcp,
+    Grpc,
+}
+
+/// `pools.NAME.health-check.start`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthStart {
+    Healthy,
+    Unhealthy,
 }
 
 /// `pools.NAME.on-fault`

@@ -7,6 +7,7 @@
 mod defaults;
 mod document;
 mod file;
+mod health;
 mod json;
 mod mistakes;
 mod quick;
@@ -31,6 +32,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+pub use health::{GrpcProbe, HealthSettings, HealthStart, HttpProbe, Probe};
 pub use mistakes::{Mistake, Mistakes};
 pub use secret::Secret;
 pub use token::Token;
@@ -277,6 +279,8 @@ pub struct PoolSettings {
     pub keep_alive_connections: usize,
     /// Longest silence within a tunnel (WebSocket and other upgrades). Default 1 h.
     pub tunnel_timeout: Duration,
+    /// How its backends are checked. Default: not at all.
+    pub health_check: Option<HealthSettings>,
     /// Sessions stay with their backend. Default: they do not.
     pub sticky: Option<StickySettings>,
 }

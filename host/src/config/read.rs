@@ -65,6 +65,15 @@ impl Report<'_> {
         }
     }
 
+    /// The array at `span` is empty. Silent when it only became so because
+    /// what was in it was found wrong.
+    pub fn empty(&mut self, span: &Range<usize>, what: &str) {
+        let mistake = self.at(span, Depth::Innermost, None, what.to_owned());
+        if !self.blamed(&mistake.key) {
+            self.mistakes.push(mistake);
+        }
+    }
+
     /// The document lacks `key` at its top. Silent as [`Report::missing`] is.
     pub fn missing_at_top(&mut self, key: &str, what: &str) {
         if !self.blamed(key) {

@@ -2,6 +2,7 @@
 //! mistakes that only show when entries are seen together.
 
 mod admin;
+mod health;
 mod listeners;
 mod pools;
 mod routes;

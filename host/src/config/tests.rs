@@ -1,5 +1,9 @@
 mod reference;
 
+use std::num::NonZeroU32;
+
+use http::{HeaderMap, Method, header};
+
 use super::*;
 
 const SMALLEST: &str = r#"
@@ -141,6 +145,37 @@ fn everything_about_a_pool_is_read() {
         })
     );
     assert_eq!(
+        pool.health_check,
+        Some(HealthSettings {
+            probe: Probe::Http(HttpProbe {
+                method: Method::OPTIONS,
+                path: "/status?full=1".into(),
+                host: Some(HeaderValue::from_static("status.internal:81")),
+                headers: HeaderMap::from_iter([(
+                    header::AUTHORIZATION,
+                    HeaderValue::from_static("Basic YTpi"),
+                )]),
+                statuses: vec![200..=299, 300..=302, 404..=404, 418..=418],
+                body: Some("fine".into()),
+            }),
+            port: NonZeroU16::new(9090),
+            interval: Duration::from_secs(5),
+            interval_down: Duration::from_millis(500),
+            timeout: Duration::from_millis(700),
+            rise: NonZeroU32::new(4).expect("4"),
+            fall: NonZeroU32::new(5).expect("5"),
+            start: HealthStart::Unhealthy,
+        })
+    );
+    let grpc = GrpcProbe {
+        service: "shop.Cart".into(),
+        ..GrpcProbe::default()
+    };
+    assert_eq!(
+        first.health_check,
+        Some(HealthSettings::new(Probe::Grpc(grpc)))
+    );
+    assert_eq!(
         pool.backends[0],
         BackendSettings {
             name: "a".into(),
@@ -206,6 +241,67 @@ fn strategies_about_affinity_use_the_client_address_by_default() {
     assert_eq!(key("strategy = 'maglev'"), HashKey::ClientAddress);
     assert_eq!(key("strategy = 'least-time'"), HashKey::Random);
     assert_eq!(key("strategy = 'maglev'\nhash-key = 'path'"), HashKey::Path);
+}
+
+#[test]
+fn an_empty_health_check_asks_for_the_root() {
+    let settings = settings(&in_pool("health-check = {}"));
+    let check = settings.pools[0].health_check.as_ref().expect("a check");
+    assert_eq!(
+        *check,
+        HealthSettings::new(Probe::Http(HttpProbe::default()))
+    );
+    assert_eq!(check.interval_down, Duration::from_secs(1));
+}
+
+#[test]
+fn a_short_interval_is_not_longer_while_a_backend_is_down() {
+    let settings = settings(&in_pool("health-check = { interval = '300ms' }"));
+    let check = settings.pools[0].health_check.as_ref().expect("a check");
+    assert_eq!(check.interval_down, Duration::from_millis(300));
+}
+
+#[test]
+fn a_key_of_another_type_of_check_is_a_mistake() {
+    for (lines, told) in [
+        (
+            "type = 'tcp', expect-body = 'x'",
+            "health-check.expect-body: only for `type = \"http\"`",
+        ),
+        (
+            "service = 'x'",
+            "health-check.service: only for `type = \"grpc\"`",
+        ),
+        (
+            "type = 'grpc', path = '/'",
+            "health-check.path: only for `type = \"http\"`",
+        ),
+        (
+            "type = 'tcp', host = 'x'",
+            "health-check.host: only for `type = \"http\"` and `\"grpc\"`",
+        ),
+        (
+            "method = 'HEAD', expect-body = 'x'",
+            "health-check.expect-body: the answer to HEAD has no body",
+        ),
+        (
+            "headers = { Host = 'x' }",
+            "health-check.headers.Host: the Host is what `host` says",
+        ),
+        (
+            "headers = { Connection = 'x' }",
+            "`connection` cannot be set: it is the connection's",
+        ),
+        (
+            "expect-status = []",
+            "health-check.expect-status: without a status no check could be passed",
+        ),
+    ] {
+        let text = in_pool(&format!("health-check = {{ {lines} }}"));
+        let mistakes = mistakes(&text);
+        assert!(mistakes.contains(told), "{lines}: {mistakes}");
+        assert_eq!(mistakes.lines().count(), 1, "{mistakes}");
+    }
 }
 
 #[test]

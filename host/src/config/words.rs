@@ -1,13 +1,16 @@
 //! The words of a configuration: addresses, hosts, paths, strategies and keys,
 //! from their text.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use http::uri::Authority;
-use http::{HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 use super::mistakes::suggestion;
 use super::values::FromText;
@@ -249,5 +252,113 @@ impl FromText for HostHeader {
                 .map(Self::Fixed)
                 .ok_or_else(|| format!("`{text}`: expected {}", Self::EXPECTED)),
         }
+    }
+}
+
+/// The `Host` of a request: a host, with a port where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host(pub HeaderValue);
+
+impl FromText for Host {
+    const EXPECTED: &'static str = "a host such as \"app.internal\" or \"app.internal:8080\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Authority::from_str(text)
+            .ok()
+            .filter(|authority| !authority.as_str().contains('@'))
+            .and_then(|_| HeaderValue::from_str(text).ok())
+            .map(Self)
+            .ok_or_else(|| format!("`{text}`: expected {}", Self::EXPECTED))
+    }
+}
+
+/// The method of a health check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckMethod(pub Method);
+
+impl FromText for CheckMethod {
+    const EXPECTED: &'static str = "a method such as \"GET\", \"HEAD\" or \"OPTIONS\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        // Methods are case-sensitive (RFC 9110 section 9.1): `get` is a slip.
+        let upper = text.bytes().all(|byte| !byte.is_ascii_lowercase());
+        Method::from_str(text)
+            .ok()
+            .filter(|method| upper && *method != Method::CONNECT)
+            .map(Self)
+            .ok_or_else(|| format!("`{text}`: expected {}", Self::EXPECTED))
+    }
+}
+
+/// The path of a health check, with a query where it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckPath(pub String);
+
+impl FromText for CheckPath {
+    const EXPECTED: &'static str = "a path such as \"/healthz\" or \"/status?full=1\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !text.starts_with('/') || !printable || text.contains('#') {
+            return Err(format!("`{text}`: expected {}", Self::EXPECTED));
+        }
+        PathAndQuery::from_str(text)
+            .map(|path| Self(path.as_str().to_owned()))
+            .map_err(|_| format!("`{text}`: expected {}", Self::EXPECTED))
+    }
+}
+
+/// Statuses: one (`204` or `"204"`), a class (`"2xx"`) or a range (`"200-299"`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusRange(pub RangeInclusive<u16>);
+
+impl FromText for StatusRange {
+    const EXPECTED: &'static str =
+        "a status from 100 to 599, or several such as \"200-299\" or \"2xx\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let status = |text: &str| {
+            let number = text.trim().parse().ok();
+            number.filter(|number| (100..=599).contains(number))
+        };
+        let range = match (text.strip_suffix("xx"), text.split_once('-')) {
+            (Some(class), _) => status(&format!("{class}00")).map(|first| first..=first + 99),
+            (None, Some((first, last))) => status(first)
+                .zip(status(last))
+                .map(|(first, last)| first..=last),
+            (None, None) => status(text).map(|one| one..=one),
+        };
+        range
+            .filter(|range| !range.is_empty())
+            .map(Self)
+            .ok_or_else(|| format!("`{text}`: expected {}", Self::EXPECTED))
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StatusVisitor;
+
+        impl Visitor<'_> for StatusVisitor {
+            type Value = StatusRange;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(StatusRange::EXPECTED)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<StatusRange, E> {
+                StatusRange::from_text(text).map_err(E::custom)
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<StatusRange, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<StatusRange, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+
+        deserializer.deserialize_any(StatusVisitor)
     }
 }

@@ -6,7 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::live::{Columns, LiveCell};
 use super::{Row, Standing};
-use crate::config::{BackendSettings, BackendState, PoolSettings};
+use crate::config::{BackendSettings, BackendState, HealthStart, PoolSettings};
+use crate::health;
 use crate::strategy;
 use crate::telemetry::metrics::{BackendCounts, Ledger};
 
@@ -22,6 +23,8 @@ pub struct Member {
     pub cell: LiveCell,
     /// Whether it may be asked, which it keeps likewise.
     pub standing: Arc<Standing>,
+    /// What its health checks found out, which it keeps likewise.
+    pub health: Arc<health::Record>,
     /// What was counted of it, which it keeps likewise.
     pub counts: Arc<Ledger<BackendCounts>>,
 }
@@ -54,10 +57,12 @@ impl Membership {
             index_of: FxHashMap::default(),
         };
         let kept = previous.map(Membership::by_identity).unwrap_or_default();
+        let checks = settings.health_check.as_ref();
+        let start = checks.map_or(HealthStart::Healthy, |checks| checks.start);
         for backend in &settings.backends {
             let member = match kept.get(&identity(backend)) {
                 Some(old) => old.with_settings(backend.clone()),
-                None => membership.admit(backend.clone()),
+                None => membership.admit(backend.clone(), start),
             };
             membership.intern_zone(backend.zone.as_deref());
             membership.index_of.insert(member.id, membership.list.len());
@@ -130,15 +135,19 @@ impl Membership {
             .collect()
     }
 
-    fn admit(&mut self, settings: BackendSettings) -> Member {
+    fn admit(&mut self, settings: BackendSettings, start: HealthStart) -> Member {
         let id = self.next_id;
         self.next_id += 1;
+        let standing = Standing::default();
+        // Before anybody can ask it.
+        standing.set_healthy(start == HealthStart::Healthy);
         Member {
             id,
             address: settings.address.as_str().into(),
             settings,
             cell: self.columns.allocate(),
-            standing: Arc::default(),
+            standing: Arc::new(standing),
+            health: Arc::new(health::Record::new(start)),
             counts: Arc::default(),
         }
     }
@@ -172,6 +181,7 @@ impl Member {
             address: Arc::clone(&self.address),
             cell: self.cell.clone(),
             standing: Arc::clone(&self.standing),
+            health: Arc::clone(&self.health),
             counts: Arc::clone(&self.counts),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::table::{Table, printable};
 use crate::admin::model::{
-    Backend, BackendState, Backends, History, Pools, Reloaded, Strategy, Swapped,
+    Backend, BackendHealth, BackendState, Backends, History, Pools, Reloaded, Strategy, Swapped,
 };
 
 /// `anubis ctl pools`
@@ -47,6 +47,7 @@ pub fn backends(backends: &Backends) -> String {
         ">IN FLIGHT",
         ">LATENCY",
         ">FAILED",
+        "HEALTH",
     ]);
     for backend in &backends.backends {
         table.row([
@@ -59,6 +60,7 @@ pub fn backends(backends: &Backends) -> String {
             backend.in_flight.to_string(),
             latency(backend.latency_us),
             share(backend.failures),
+            health_and_why(backend.health.as_ref()),
         ]);
     }
     table.to_string()
@@ -149,6 +151,27 @@ pub fn state(state: BackendState) -> &'static str {
         BackendState::Active => "active",
         BackendState::Drain => "drain",
         BackendState::Maintenance => "maintenance",
+    }
+}
+
+/// What the health checks say; `-` where there are none.
+pub fn health(health: Option<&BackendHealth>) -> &'static str {
+    match health {
+        None => "-",
+        Some(health) if !health.healthy => "unhealthy",
+        Some(health) if health.checked.is_none() => "unchecked",
+        Some(_) => "healthy",
+    }
+}
+
+/// The same, and what is wrong.
+fn health_and_why(of: Option<&BackendHealth>) -> String {
+    let error = of
+        .filter(|health| !health.healthy)
+        .and_then(|health| health.last_error.as_deref());
+    match error {
+        Some(error) => format!("{}: {error}", health(of)),
+        None => health(of).to_owned(),
     }
 }
 

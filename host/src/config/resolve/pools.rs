@@ -6,6 +6,7 @@ use std::path::Path;
 
 use toml::Spanned;
 
+use super::health::health;
 use super::{bits32, count, set, sticky, time};
 use crate::config::defaults::STRATEGY;
 use crate::config::file;
@@ -38,7 +39,10 @@ pub fn pools(
             let strategy = strategy(&mut pool, folder, report);
             let sticky = pool.sticky.take();
             let sticky = sticky.and_then(|written| sticky::sticky(written, folder, report));
+            let health_check = pool.health_check.take();
+            let health_check = health_check.map(|written| health(written, report));
             PoolSettings {
+                health_check,
                 sticky,
                 ..pool_settings(name.into_inner(), backends, strategy, pool)
             }

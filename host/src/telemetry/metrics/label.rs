@@ -133,6 +133,29 @@ impl From<Failure> for Attempted {
 }
 
 values! {
+    /// What a health check came to.
+    Checked {
+        /// The backend is well, as far as this check goes.
+        Passed = "passed",
+        /// No connection.
+        Connect = "connect",
+        /// No result in time.
+        Timeout = "timeout",
+        /// The connection ended before the answer did.
+        Reset = "reset",
+        /// The answer is none of the protocol's, or too large.
+        Protocol = "protocol",
+        /// Another status than the expected ones; of gRPC, not `SERVING`.
+        Status = "status",
+        /// The body lacks what it should contain.
+        Body = "body",
+        /// It says nothing of the backend: this process was stopped meanwhile,
+        /// or this machine had no socket.
+        Discarded = "discarded",
+    }
+}
+
+values! {
     /// Why the proxy ended a client's connection.
     Ended {
         /// No further request came in time.

@@ -7,6 +7,7 @@
 
 mod backends;
 mod cell;
+mod checks;
 mod histogram;
 mod label;
 mod ledger;
@@ -33,7 +34,7 @@ use crate::generation::Generation;
 pub use backends::BackendCounts;
 pub use cell::{Counter, Gauge};
 pub use histogram::{Distribution, Histogram, Scale};
-pub use label::{Attempted, Code, Ended, Refused, Reload, SessionToken};
+pub use label::{Attempted, Checked, Code, Ended, Refused, Reload, SessionToken};
 pub use ledger::{Ledger, Own};
 pub use listeners::{Connected, ListenerCounts};
 pub use pools::PoolCounts;
@@ -100,6 +101,7 @@ impl Collector for Scrape {
         listeners::write(sheet, generation)?;
         pools::write(sheet, generation)?;
         backends::write(sheet, generation, now_us)?;
+        checks::write(sheet, generation)?;
         strategies::write(sheet, generation)?;
         proxy::write(sheet, generation, metrics)?;
         process::write(sheet, metrics.start)

@@ -1,0 +1,88 @@
+//! Active health checks: every backend of a pool that asks for it is checked,
+//! once and not once per worker, on a thread of its own.
+//!
+//! Three parts that know little of each other: `course.rs` makes a state of a
+//! row of results, `probe/` asks one question, `rounds.rs` decides who is asked
+//! and when. What is found out belongs to the backend ([`Record`]) and goes
+//! with it from generation to generation; whether a backend gets requests is
+//! not decided here, only written into its standing.
+
+mod course;
+mod probe;
+mod pulse;
+mod record;
+mod rounds;
+mod verdict;
+
+pub use record::{Record, Report};
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::LocalSet;
+
+use crate::generation::Generation;
+use pulse::{BEAT, Pulse};
+use rounds::Rounds;
+
+/// The running checks.
+pub struct Checks {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Checks {
+    /// Checks the backends of whatever generation is in force, until [`Checks::stop`].
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start(generations: watch::Receiver<Arc<Generation>>) -> io::Result<Checks> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("health".to_owned())
+            .spawn(move || {
+                LocalSet::new().block_on(&runtime, follow(generations, stopped));
+            })?;
+        Ok(Checks { stop, thread })
+    }
+
+    /// Gives up the checks under way, and returns when the thread is gone.
+    pub fn stop(self) {
+        // Without a receiver the thread is over already.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the health checks ended abnormally");
+        }
+    }
+}
+
+async fn follow(
+    mut generations: watch::Receiver<Arc<Generation>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut rounds = Rounds::new(Pulse::new(Instant::now()), fastrand::Rng::new());
+    loop {
+        let generation = Arc::clone(&generations.borrow_and_update());
+        rounds.follow(&generation);
+        // Not kept: a replaced generation is to be dropped soon.
+        drop(generation);
+        loop {
+            tokio::select! {
+                changed = generations.changed() => match changed {
+                    Ok(()) => break,
+                    // Nobody can change anything any more.
+                    Err(_) => return drop(stopped.await),
+                },
+                _ = &mut stopped => return,
+                () = tokio::time::sleep(BEAT), if rounds.any() => rounds.beat(),
+            }
+        }
+    }
+}
