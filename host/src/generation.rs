@@ -19,6 +19,8 @@ pub struct Generation {
     pub number: u64,
     /// How long requests in flight may take to finish when the process ends.
     pub shutdown_grace: Duration,
+    /// How long a successor may take until it serves.
+    pub upgrade_timeout: Duration,
     pub listeners: Vec<Listening>,
     pub routes: Routes,
     /// In the order of the settings; [`Routes`] gives indices into it.

@@ -20,4 +20,5 @@ pub mod strategy;
 pub mod telemetry;
 mod timer;
 mod transport;
+mod upgrade;
 mod worker;

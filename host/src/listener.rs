@@ -11,7 +11,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -40,8 +40,10 @@ pub struct Bound {
     /// As it is.
     pub address: SocketAddr,
     pub counts: Ledger<ListenerCounts>,
-    /// One for each worker, until that takes it: when the worker is done with
-    /// it, it is closed. The lock is for the one moment of taking.
+    workers: usize,
+    /// At least one for each worker, unless they were inherited. Kept beside the
+    /// worker's own handle, to be passed on, until the worker is done with it:
+    /// then it is closed. The lock is for the moments of taking and closing.
     sockets: Vec<Mutex<Option<StdListener>>>,
 }
 
@@ -63,26 +65,98 @@ impl Bound {
         for _ in 1..workers {
             sockets.push(socket(real, true)?);
         }
-        Ok(Bound {
-            requested: address,
-            address: real,
-            counts: Ledger::default(),
-            sockets: sockets
-                .into_iter()
-                .map(|socket| Mutex::new(Some(socket)))
-                .collect(),
-        })
+        Ok(Bound::of(address, real, workers, sockets))
     }
 
-    fn take(&self, worker: usize) -> io::Result<TcpListener> {
-        let mut socket = self.sockets[worker]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        socket
-            .take()
-            .ok_or(io::ErrorKind::NotFound.into())
-            .and_then(TcpListener::from_std)
+    /// Goes on with sockets that another process listened with, whatever their
+    /// number: what has connected to one of them waits there.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn adopt(
+        address: SocketAddr,
+        workers: usize,
+        mut sockets: Vec<StdListener>,
+    ) -> io::Result<Bound> {
+        let first = sockets.first().ok_or(io::ErrorKind::NotFound)?;
+        let real = first.local_addr()?;
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+        }
+        while sockets.len() < workers {
+            match socket(real, true) {
+                Ok(more) => sockets.push(more),
+                // They do not share their port. Workers without one are dealt theirs.
+                Err(_) => break,
+            }
+        }
+        Ok(Bound::of(address, real, workers, sockets))
     }
+
+    fn of(
+        requested: SocketAddr,
+        address: SocketAddr,
+        workers: usize,
+        sockets: Vec<StdListener>,
+    ) -> Bound {
+        let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(socket)));
+        Bound {
+            requested,
+            address,
+            counts: Ledger::default(),
+            workers,
+            sockets: sockets.collect(),
+        }
+    }
+
+    /// Further handles to the sockets that are not closed yet.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors left.
+    pub fn handles(&self) -> io::Result<Vec<StdListener>> {
+        let open = self.sockets.iter().filter_map(|socket| {
+            let socket = lock(socket);
+            socket.as_ref().map(StdListener::try_clone)
+        });
+        open.collect()
+    }
+
+    /// A worker's share of the sockets.
+    fn take(self: &Arc<Self>, worker: usize) -> io::Result<Vec<Taken>> {
+        let share = (worker..self.sockets.len()).step_by(self.workers);
+        share.map(|index| Taken::of(self, index)).collect()
+    }
+}
+
+/// A socket of a worker; dropping it closes the socket.
+struct Taken {
+    socket: TcpListener,
+    bound: Arc<Bound>,
+    index: usize,
+}
+
+impl Taken {
+    fn of(bound: &Arc<Bound>, index: usize) -> io::Result<Taken> {
+        let socket = lock(&bound.sockets[index]);
+        let socket = socket.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Taken {
+            socket: TcpListener::from_std(socket.try_clone()?)?,
+            bound: Arc::clone(bound),
+            index,
+        })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        *lock(&self.bound.sockets[self.index]) = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
@@ -169,7 +243,7 @@ impl Drop for Place {
 /// The accepting tasks of one worker.
 #[derive(Default)]
 pub struct Acceptors {
-    /// Dropping the sender ends the task.
+    /// One for each socket. Dropping the sender ends the task.
     running: Vec<(Arc<Bound>, JoinHandle<()>, oneshot::Sender<()>)>,
 }
 
@@ -188,15 +262,22 @@ impl Acceptors {
             {
                 continue;
             }
-            let (stop, stopped) = oneshot::channel();
-            let door = Door {
-                worker: Rc::clone(worker),
-                counts: bound.counts.open(),
-                bound: Arc::clone(bound),
-                settings: RefCell::new(Arc::clone(settings)),
-            };
-            let acceptor = tokio::task::spawn_local(door.accept_until(stopped));
-            self.running.push((Arc::clone(bound), acceptor, stop));
+            let sockets = bound.take(worker.index).unwrap_or_else(|error| {
+                let (listener, worker) = (bound.address, worker.index);
+                tracing::error!(%listener, worker, %error, "cannot accept");
+                Vec::new()
+            });
+            for socket in sockets {
+                let (stop, stopped) = oneshot::channel();
+                let door = Door {
+                    worker: Rc::clone(worker),
+                    counts: bound.counts.open(),
+                    bound: Arc::clone(bound),
+                    settings: RefCell::new(Arc::clone(settings)),
+                };
+                let acceptor = tokio::task::spawn_local(door.accept_until(socket, stopped));
+                self.running.push((Arc::clone(bound), acceptor, stop));
+            }
         }
     }
 
@@ -220,17 +301,10 @@ struct Door {
 }
 
 impl Door {
-    async fn accept_until(self, stopped: oneshot::Receiver<()>) {
-        let socket = match self.bound.take(self.worker.index) {
-            Ok(socket) => socket,
-            Err(error) => {
-                let (listener, worker) = (self.bound.address, self.worker.index);
-                return tracing::error!(%listener, worker, %error, "cannot accept");
-            }
-        };
+    async fn accept_until(self, taken: Taken, stopped: oneshot::Receiver<()>) {
         tokio::select! {
-            _ = stopped => self.accept_backlog(socket).await,
-            never = self.accept_all(&socket) => never,
+            _ = stopped => self.accept_backlog(&taken.socket).await,
+            never = self.accept_all(&taken.socket) => never,
         }
     }
 
@@ -256,7 +330,7 @@ impl Door {
     }
 
     /// Who has connected before the socket closes is served here, not reset.
-    async fn accept_backlog(&self, socket: TcpListener) {
+    async fn accept_backlog(&self, socket: &TcpListener) {
         for _ in 0..BACKLOG {
             match timeout(Duration::ZERO, socket.accept()).await {
                 Ok(Ok((stream, peer))) => {

@@ -17,6 +17,7 @@ use crate::route::Routes;
 use crate::server::StartError;
 use crate::strategy::{self, Rehearsal, Strategy};
 use crate::telemetry;
+use crate::upgrade::Inheritance;
 
 /// The one writer of generations.
 pub struct Publisher {
@@ -48,10 +49,14 @@ impl Publisher {
     pub fn start(
         engine: Engine,
         settings: Settings,
+        inheritance: &Inheritance,
         started: Instant,
     ) -> Result<Publisher, StartError> {
         let workers = settings.workers.get();
-        let builder = Builder::new(&engine, started, None);
+        let builder = Builder {
+            inheritance: Some(inheritance),
+            ..Builder::new(&engine, started, None)
+        };
         let first = builder.generation(&settings, workers)?;
         let publish = watch::Sender::new(Arc::new(first));
         Ok(Publisher {
@@ -163,6 +168,8 @@ struct Builder<'a> {
     engine: &'a Engine,
     started: Instant,
     previous: Option<&'a Generation>,
+    /// Sockets that listen already, for the first generation.
+    inheritance: Option<&'a Inheritance>,
     /// How a pool comes to another strategy, where not by the configuration.
     change: Option<(&'a str, Origin)>,
 }
@@ -173,6 +180,7 @@ impl<'a> Builder<'a> {
             engine,
             started,
             previous,
+            inheritance: None,
             change: None,
         }
     }
@@ -182,12 +190,13 @@ impl<'a> Builder<'a> {
         let listeners = settings
             .listeners
             .iter()
-            .map(|listener| listen(listener, workers, self.previous))
+            .map(|listener| self.listen(listener, workers))
             .collect::<anyhow::Result<Vec<Listening>>>()
             .map_err(StartError::Bind)?;
         Ok(Generation {
             number: self.previous.map_or(1, |old| old.number + 1),
             shutdown_grace: settings.shutdown_grace,
+            upgrade_timeout: settings.upgrade_timeout,
             listeners,
             routes: Routes::new(&settings.routes),
             pools,
@@ -253,6 +262,38 @@ impl<'a> Builder<'a> {
         Ok(History::new(version, history))
     }
 
+    /// The socket of the generation before, an inherited one, or a new one.
+    fn listen(&self, settings: &ListenerSettings, workers: usize) -> anyhow::Result<Listening> {
+        let before = self.previous.into_iter().flat_map(|old| &old.listeners);
+        let known = before.into_iter().find(|old| {
+            // With port 0 many listeners have the same address: their names tell them apart.
+            old.bound.requested == settings.address
+                && (settings.address.port() != 0 || old.settings.name == settings.name)
+        });
+        let bound = match known {
+            Some(listening) => Arc::clone(&listening.bound),
+            None => Arc::new(self.bind(settings, workers).with_context(|| {
+                let (name, address) = (&settings.name, settings.address);
+                format!("listener {name}: cannot listen on {address}")
+            })?),
+        };
+        Ok(Listening {
+            bound,
+            settings: Arc::new(settings.clone()),
+        })
+    }
+
+    fn bind(&self, settings: &ListenerSettings, workers: usize) -> std::io::Result<Bound> {
+        let inherited = match self.inheritance {
+            Some(inheritance) => inheritance.listener(settings.address, &settings.name)?,
+            None => Vec::new(),
+        };
+        match inherited.is_empty() {
+            true => Bound::new(settings.address, workers),
+            false => Bound::adopt(settings.address, workers, inherited),
+        }
+    }
+
     fn rehearse(
         &self,
         strategy: &Strategy,
@@ -269,36 +310,6 @@ impl<'a> Builder<'a> {
         snapshot.refresh(self.started.elapsed().as_micros() as u64, &[]);
         snapshot.all().to_vec()
     }
-}
-
-fn listen(
-    settings: &ListenerSettings,
-    workers: usize,
-    previous: Option<&Generation>,
-) -> anyhow::Result<Listening> {
-    let known = previous
-        .into_iter()
-        .flat_map(|old| &old.listeners)
-        .find(|old| {
-            // With port 0 many listeners have the same address: their names tell them apart.
-            old.bound.requested == settings.address
-                && (settings.address.port() != 0 || old.settings.name == settings.name)
-        });
-    let bound = match known {
-        Some(listening) => Arc::clone(&listening.bound),
-        None => Bound::new(settings.address, workers)
-            .map(Arc::new)
-            .with_context(|| {
-                format!(
-                    "listener {}: cannot listen on {}",
-                    settings.name, settings.address
-                )
-            })?,
-    };
-    Ok(Listening {
-        bound,
-        settings: Arc::new(settings.clone()),
-    })
 }
 
 /// Transitions, one line each.

@@ -1,6 +1,7 @@
 //! The process: start in order, follow signals and files, end in order.
 
 mod engine;
+mod signals;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -8,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
@@ -21,11 +21,19 @@ use crate::listener::Spread;
 use crate::reload::{self, Publisher};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
+pub use crate::upgrade::Inheritance;
+use crate::upgrade::{Offer, Program, Successor, Told, tell};
 use crate::worker::{self, Seat};
+use signals::{Signals, Wanted};
 
 /// Exit code after a second SIGTERM or SIGINT: 128 and the number of SIGINT,
 /// as shells have it.
 const ENDED_AT_ONCE: i32 = 130;
+
+/// How long idle connections may still send a request when the process ends, and
+/// when it does so because another one has taken its place.
+const FAREWELL: Duration = Duration::from_millis(500);
+const LONG_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why the process cannot start, by what its user has to mend.
 #[derive(Debug, thiserror::Error)]
@@ -40,32 +48,70 @@ pub enum StartError {
     Other(anyhow::Error),
 }
 
-/// Runs the proxy until SIGTERM or SIGINT, and to the end of what is then in
-/// flight.
+/// Runs the proxy until SIGTERM or SIGINT, or until another process has taken its
+/// place, and to the end of what is then in flight. `inheritance` is what the
+/// process was started with.
 ///
 /// # Errors
 ///
 /// When the proxy cannot start.
-pub fn run(settings: Settings, source: Source) -> Result<(), StartError> {
+pub fn run(settings: Settings, source: Source, inheritance: Inheritance) -> Result<(), StartError> {
     let other =
         |error: std::io::Error| StartError::Other(anyhow::Error::new(error).context("signals"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(other)?;
+    let program = Program::own().map_err(other)?;
     // Before anybody can know that the process runs, so that no signal is missed.
     let mut signals = runtime
         .block_on(async { Signals::listen() })
         .map_err(other)?;
-    let server = Server::start(settings, source)?;
-    runtime.block_on(signals.follow(|| server.reload()));
+    let server = Server::start(settings, source, inheritance)?;
+    let end = runtime.block_on(server.until_its_end(&mut signals, &program));
     std::thread::spawn(move || {
+        if end == End::Replaced {
+            // It ends already, and whoever ends its successor need not know of it.
+            runtime.block_on(signals.end());
+        }
         // Whoever asks twice does not want to wait for the grace time.
-        runtime.block_on(signals.follow(|| ()));
+        runtime.block_on(signals.end());
         std::process::exit(ENDED_AT_ONCE);
     });
-    server.stop();
+    server.stop(end);
     Ok(())
+}
+
+/// Why a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Told,
+    /// Another one serves in its place.
+    Replaced,
+}
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Farewell {
+    /// How long requests in flight may still take.
+    pub grace: Duration,
+    /// How long connections that wait for a request may still send one.
+    pub idle: Duration,
+}
+
+impl End {
+    fn farewell(self, grace: Duration) -> Farewell {
+        let idle = match self {
+            End::Told => FAREWELL,
+            // Nobody waits for it: the next connection is served already.
+            End::Replaced => LONG_FAREWELL,
+        };
+        Farewell {
+            grace,
+            idle: idle.min(grace),
+        }
+    }
 }
 
 /// Sees whether a proxy could start with `settings`: compiles and rehearses
@@ -82,7 +128,7 @@ pub fn check(settings: &Settings) -> Result<(), StartError> {
 /// A running proxy.
 pub struct Server {
     generations: watch::Receiver<Arc<Generation>>,
-    shutdown: watch::Sender<Option<Duration>>,
+    shutdown: watch::Sender<Option<Farewell>>,
     control: Control,
     workers: Vec<JoinHandle<()>>,
     checks: Checks,
@@ -90,18 +136,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds, compiles, and starts the workers; from here on requests are answered.
+    /// Binds what is not inherited, compiles, and starts the workers; from here on
+    /// requests are answered.
     ///
     /// # Errors
     ///
     /// When an address cannot be bound, a plugin is refused, or the system
     /// gives no threads.
-    pub fn start(settings: Settings, source: Source) -> Result<Server, StartError> {
+    pub fn start(
+        settings: Settings,
+        source: Source,
+        inheritance: Inheritance,
+    ) -> Result<Server, StartError> {
         let started = Instant::now();
         let engine = engine::start(&settings, engine::cache(&settings)?)?;
-        let admin = admin::Bound::new(&settings.admin).map_err(StartError::Bind)?;
+        let admin = admin::Bound::new(&settings.admin, &inheritance).map_err(StartError::Bind)?;
         let state_file = settings.admin.state_file.clone();
-        let start = |settings| Publisher::start(engine.clone(), settings, started);
+        let start = |settings| Publisher::start(engine.clone(), settings, &inheritance, started);
         let metrics = Arc::new(Metrics::new(started, settings.workers.get()));
         let counted = Arc::clone(&metrics);
         let controller = Controller::new(settings.clone(), source, state_file, counted, start)?;
@@ -128,6 +179,8 @@ impl Server {
             .map(|bound| bound.serve(context))
             .transpose()
             .map_err(StartError::Other)?;
+        inheritance.ready(settings.admin.socket.as_deref());
+        tell(Told::Ready);
         Ok(Server {
             generations,
             shutdown,
@@ -153,12 +206,76 @@ impl Server {
         self.control.wish_for_reload();
     }
 
+    /// Follows the signals until the process is to end.
+    async fn until_its_end(&self, signals: &mut Signals, program: &Program) -> End {
+        loop {
+            match signals.next().await {
+                Wanted::Reload => self.reload(),
+                Wanted::End => return End::Told,
+                Wanted::Upgrade => match self.upgrade(signals, program).await {
+                    Some(end) => return end,
+                    // What could not be changed meanwhile.
+                    None => self.control.thaw(),
+                },
+            }
+        }
+    }
+
+    /// Lets another process take this one's place; `None`: this one goes on.
+    async fn upgrade(&self, signals: &mut Signals, program: &Program) -> Option<End> {
+        let program_path = program.path().display();
+        let mut replaced = std::pin::pin!(self.replaced(program));
+        loop {
+            tokio::select! {
+                replaced = &mut replaced => return match replaced {
+                    Ok(()) => Some(End::Replaced),
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        tracing::error!(program = %program_path, error, "upgrade failed, this process goes on");
+                        None
+                    }
+                },
+                wanted = signals.next() => match wanted {
+                    Wanted::End => return Some(End::Told),
+                    // The successor reads the configuration anyway.
+                    Wanted::Reload => {}
+                    Wanted::Upgrade => tracing::warn!("upgrade refused, one is under way"),
+                }
+            }
+        }
+    }
+
+    /// Ends once another process serves.
+    async fn replaced(&self, program: &Program) -> anyhow::Result<()> {
+        let successor = self.successor(program).await?;
+        let process = successor.id();
+        tracing::info!(program = %program.path().display(), process, "upgrade begins");
+        let patience = self.generations.borrow().upgrade_timeout;
+        successor.serves(patience).await?;
+        tracing::info!(process, "replaced by another process");
+        tell(Told::Replaced(process));
+        Ok(())
+    }
+
+    async fn successor(&self, program: &Program) -> anyhow::Result<Successor> {
+        let admin = self.admin.as_ref().map(Admin::handles).transpose()?;
+        let generation = self.control.generation();
+        let offer = Offer::new(&generation, admin.unwrap_or_default())?;
+        self.control.hand_over(offer, program.clone()).await
+    }
+
     /// Stops accepting, lets requests in flight end within the grace time, and
     /// returns when the workers are gone.
-    pub fn stop(self) {
+    pub fn stop(mut self, end: End) {
         let grace = self.generations.borrow().shutdown_grace;
         tracing::info!(grace = %humantime::format_duration(grace), "shutting down");
-        self.shutdown.send_replace(Some(grace));
+        if end == End::Replaced {
+            // Who asks now asks the successor, under the same name.
+            self.admin.take().into_iter().for_each(Admin::leave);
+        } else {
+            tell(Told::Stopping);
+        }
+        self.shutdown.send_replace(Some(end.farewell(grace)));
         for worker in self.workers {
             if worker.join().is_err() {
                 tracing::error!("a worker ended abnormally");
@@ -173,38 +290,10 @@ impl Server {
     }
 }
 
-/// What the process is told from outside.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Signals> {
-        Ok(Signals {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Returns when the process is told to end.
-    async fn follow(&mut self, reload: impl Fn()) {
-        loop {
-            tokio::select! {
-                _ = self.hangup.recv() => reload(),
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-            }
-        }
-    }
-}
-
 fn start_workers(
     settings: &Settings,
     publisher: &Publisher,
-    shutdown: &watch::Sender<Option<Duration>>,
+    shutdown: &watch::Sender<Option<Farewell>>,
     started: Instant,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..settings.workers.get())

@@ -20,6 +20,7 @@ use crate::connection;
 use crate::generation::Generation;
 use crate::listener::{self, Handed, Spread};
 use crate::proxy::RequestBody;
+use crate::server::Farewell;
 use crate::telemetry::access::AccessLog;
 use crate::timer;
 use crate::transport::Upstreams;
@@ -28,9 +29,6 @@ use crate::transport::Upstreams;
 /// connections looked through.
 const HOUSEKEEPING: Duration = Duration::from_millis(100);
 
-/// How long idle connections may still send a request when the worker drains.
-const FAREWELL: Duration = Duration::from_millis(500);
-
 /// What a worker is given when it starts.
 pub struct Seat {
     /// 0, 1 ...
@@ -38,8 +36,8 @@ pub struct Seat {
     /// When the process started: the zero of every clock that strategies see.
     pub started: Instant,
     pub generations: watch::Receiver<Arc<Generation>>,
-    /// Set once, to how long requests in flight may still take.
-    pub shutdown: watch::Receiver<Option<Duration>>,
+    /// Set once, to how the process ends.
+    pub shutdown: watch::Receiver<Option<Farewell>>,
     /// Connections that other workers accepted for this one.
     pub handed: mpsc::UnboundedReceiver<Handed>,
     pub spread: Arc<Spread>,
@@ -132,15 +130,12 @@ impl Worker {
     }
 
     /// Lets connections end: a request that comes is answered with
-    /// `Connection: close`, and who is still idle after [`FAREWELL`] is closed.
+    /// `Connection: close`, and who is still idle after a while is closed.
     /// So a client that sends just now is not cut off.
-    async fn drain(&self, grace: Duration) {
+    async fn drain(&self, Farewell { grace, idle }: Farewell) {
         let over = tokio::time::Instant::now() + grace;
         self.drain_stage.set(Drain::Answering);
-        if tokio::time::timeout(FAREWELL.min(grace), self.emptied())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(idle, self.emptied()).await.is_ok() {
             return;
         }
         self.drain_stage.set(Drain::Closing);
@@ -232,7 +227,7 @@ async fn serve(seat: Seat) {
     tokio::task::spawn_local(async move { housekeeper.keep_house().await });
     let mut acceptors = listener::Acceptors::default();
     acceptors.follow(&worker);
-    let grace = loop {
+    let farewell = loop {
         tokio::select! {
             // Should the publisher be gone, what is in force stays in force.
             Ok(()) = generations.changed() => {
@@ -240,8 +235,10 @@ async fn serve(seat: Seat) {
                 acceptors.follow(&worker);
             }
             Some(handed) = handed.recv() => connection::spawn_handed(&worker, handed),
-            grace = shutdown.wait_for(Option::is_some) => {
-                break grace.ok().and_then(|grace| *grace).unwrap_or_default()
+            farewell = shutdown.wait_for(Option::is_some) => {
+                // Should the server be gone, nobody waits.
+                let now = Farewell { grace: Duration::ZERO, idle: Duration::ZERO };
+                break farewell.ok().and_then(|farewell| *farewell).unwrap_or(now)
             }
         }
     };
@@ -256,6 +253,6 @@ async fn serve(seat: Seat) {
     tokio::select! {
         biased;
         () = late => {}
-        () = worker.drain(grace) => {}
+        () = worker.drain(farewell) => {}
     }
 }

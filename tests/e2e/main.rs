@@ -24,6 +24,7 @@ mod smuggling;
 mod soak;
 mod sticky;
 mod streaming;
+mod successor;
 mod swap;
 mod timeouts;
 mod upgrade;

@@ -3,12 +3,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use crate::within;
 
 /// The program, which Cargo builds before the tests of this package and puts
 /// beside the folder that holds them.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let tests = std::env::current_exe().expect("the system knows what runs");
     let folder = tests
         .parent()
@@ -28,7 +29,12 @@ fn program() -> PathBuf {
 
 /// The program with these arguments, its output caught.
 pub fn command<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
-    let mut command = Command::new(program());
+    command_at(&program(), arguments)
+}
+
+/// The same where the program lies at `path`.
+pub fn command_at<'a>(path: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(path);
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -99,9 +105,23 @@ impl Folder {
         ]))
     }
 
+    /// Starts the proxy by a link in the folder, `anubis`, which may lead elsewhere
+    /// later, and waits until it listens.
+    pub async fn start_by_link(self) -> Proxy {
+        let link = self.path("anubis");
+        std::os::unix::fs::symlink(program(), &link).expect("the temporary folder is writable");
+        let configuration = self.path("anubis.toml");
+        let command = command_at(&link, ["run", &configuration.to_string_lossy()]);
+        self.started(Running::start(command)).await
+    }
+
     /// Starts the proxy and waits until it listens.
     pub async fn start(self) -> Proxy {
         let running = self.running();
+        self.started(running).await
+    }
+
+    async fn started(self, running: Running) -> Proxy {
         let address = running.address().await;
         Proxy {
             folder: self.0,
@@ -197,9 +217,11 @@ impl Proxy {
     }
 }
 
-/// A started program; dropping it kills it.
+/// A started program; dropping it kills it, and whatever it has started.
 pub struct Running {
     child: Mutex<Child>,
+    /// Where another process has taken its place.
+    successor: Mutex<Option<Pid>>,
     stdout: Arc<Mutex<String>>,
     lines: Arc<Mutex<Lines>>,
     changed: watch::Receiver<Progress>,
@@ -224,6 +246,8 @@ impl Running {
     /// Starts a program.
     pub fn start(mut command: Command) -> Self {
         let mut child = command
+            // To be ended as a whole.
+            .process_group(0)
             .spawn()
             .expect("the program is built and executable");
         let (progress, changed) = watch::channel(Progress::default());
@@ -239,6 +263,7 @@ impl Running {
         );
         Self {
             child: Mutex::new(child),
+            successor: Mutex::default(),
             stdout,
             lines,
             changed,
@@ -321,8 +346,43 @@ impl Running {
         child.wait().expect("it is our child").code()
     }
 
+    /// Sends SIGUSR2 and waits until another process serves and this one has
+    /// ended: from then on that is the process.
+    pub async fn upgrade(&self) {
+        self.signal(Signal::USR2);
+        self.replaced().await;
+    }
+
+    /// Waits until another process has taken the place of this one.
+    pub async fn replaced(&self) {
+        let old = self.pid();
+        let line = self.log("replaced by another process").await;
+        let number = line["process"]
+            .as_i64()
+            .and_then(|it| i32::try_from(it).ok());
+        let new = number.and_then(Pid::from_raw);
+        let ended = async {
+            // The kernel sends no event for it.
+            while is_running(old) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("the old process to end", ended).await;
+        *self.successor.lock().expect("no holder panics") = new;
+    }
+
+    /// The number of the process.
+    pub fn pid(&self) -> Pid {
+        let successor = *self.successor.lock().expect("no holder panics");
+        successor.unwrap_or_else(|| Pid::from_child(&self.child.lock().expect("no holder panics")))
+    }
+
     /// Sends a signal, unless the process is over.
     pub fn signal(&self, signal: Signal) {
+        if let Some(successor) = *self.successor.lock().expect("no holder panics") {
+            let _ = kill_process(successor, signal);
+            return;
+        }
         let mut child = self.child.lock().expect("no holder panics");
         if let Ok(None) = child.try_wait() {
             // It may end in this moment; its number stays its own until waited for.
@@ -352,7 +412,7 @@ impl Running {
     }
 
     fn proc(&self, name: &str) -> PathBuf {
-        let pid = self.child.lock().expect("no holder panics").id();
+        let pid = self.pid().as_raw_pid();
         Path::new("/proc").join(pid.to_string()).join(name)
     }
 
@@ -389,7 +449,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        if let Ok(child) = self.child.lock() {
+            // Nobody may be left of it.
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        }
         // Killed or over already: either way this reaps it.
         let _ = self.child.lock().map(|mut child| child.wait());
         if std::thread::panicking() {
@@ -400,6 +463,15 @@ impl Drop for Running {
             );
         }
     }
+}
+
+/// There is such a process, and it is not only waiting to be waited for.
+fn is_running(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_pid()));
+    stat.is_ok_and(|stat| {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+        !matches!(state, Some(b'Z' | b'X') | None)
+    })
 }
 
 fn read_lines(

@@ -20,6 +20,7 @@ mod socket;
 mod strategy;
 mod view;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,9 +33,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::config::{AdminSettings, Token};
 use crate::control::Control;
 use crate::generation::Generation;
+use crate::server::Farewell;
 use crate::telemetry::metrics::Metrics;
+use crate::upgrade::{AdminHandles, Inheritance};
 use guard::Guard;
-use socket::{TcpSocket, UnixSocket};
+use socket::{SocketFile, TcpSocket, UnixSocket};
 
 /// Connections that are served at once; more have to wait.
 const CONNECTIONS: u32 = 64;
@@ -47,8 +50,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct Context {
     /// Reads and changes.
     pub control: Control,
-    /// Set to the grace time when the process begins to end.
-    pub shutdown: watch::Receiver<Option<Duration>>,
+    /// Set when the process begins to end.
+    pub shutdown: watch::Receiver<Option<Farewell>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Longest body of a request, in bytes.
@@ -61,7 +64,7 @@ impl Context {
     pub fn new(
         settings: &AdminSettings,
         control: Control,
-        shutdown: watch::Receiver<Option<Duration>>,
+        shutdown: watch::Receiver<Option<Farewell>>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -91,18 +94,26 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds what `settings` name; `None` where they name nothing.
+    /// Binds what `settings` name, where it is not inherited; `None` where they
+    /// name nothing.
     ///
     /// # Errors
     ///
     /// When an address or path cannot be bound; the message names it.
-    pub fn new(settings: &AdminSettings) -> Result<Option<Bound>> {
+    pub fn new(settings: &AdminSettings, inheritance: &Inheritance) -> Result<Option<Bound>> {
         if !settings.listens() {
             return Ok(None);
         }
         Ok(Some(Bound {
-            tcp: settings.address.map(bind_tcp).transpose()?,
-            unix: settings.socket.as_deref().map(bind_unix).transpose()?,
+            tcp: settings
+                .address
+                .map(|address| bind_tcp(address, inheritance))
+                .transpose()?,
+            unix: settings
+                .socket
+                .as_deref()
+                .map(|path| bind_unix(path, inheritance))
+                .transpose()?,
             token: settings.token.clone(),
         }))
     }
@@ -116,11 +127,24 @@ impl Bound {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let handles = self.handles()?;
+        let file = self.unix.as_ref().map(UnixSocket::file);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || runtime.block_on(self.until(stopped, Arc::new(context))))?;
-        Ok(Admin { stop, thread })
+        Ok(Admin {
+            stop,
+            thread,
+            handles,
+            file,
+        })
+    }
+
+    fn handles(&self) -> io::Result<AdminHandles> {
+        let tcp = self.tcp.as_ref().map(TcpSocket::handle).transpose()?;
+        let unix = self.unix.as_ref().map(UnixSocket::handle).transpose()?;
+        Ok(AdminHandles { tcp, unix })
     }
 
     async fn until(self, stopped: oneshot::Receiver<()>, context: Arc<Context>) {
@@ -142,21 +166,41 @@ impl Bound {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> Result<TcpSocket> {
-    TcpSocket::bind(address).with_context(|| format!("admin: cannot listen on {address}"))
+fn bind_tcp(address: SocketAddr, inheritance: &Inheritance) -> Result<TcpSocket> {
+    let bind = || match inheritance.admin(address)? {
+        Some(socket) => TcpSocket::adopt(address, socket),
+        None => TcpSocket::bind(address),
+    };
+    bind().with_context(|| format!("admin: cannot listen on {address}"))
 }
 
-fn bind_unix(path: &Path) -> Result<UnixSocket> {
-    UnixSocket::bind(path).with_context(|| format!("admin: cannot listen on {}", path.display()))
+fn bind_unix(path: &Path, inheritance: &Inheritance) -> Result<UnixSocket> {
+    let bind = || match inheritance.admin_socket(path)? {
+        Some(socket) => UnixSocket::adopt(path, socket),
+        None => UnixSocket::bind(path),
+    };
+    bind().with_context(|| format!("admin: cannot listen on {}", path.display()))
 }
 
 /// The running admin API.
 pub struct Admin {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+    /// To the sockets, for a successor.
+    handles: AdminHandles,
+    file: Option<Arc<SocketFile>>,
 }
 
 impl Admin {
+    /// Further handles to its sockets.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors left.
+    pub fn handles(&self) -> io::Result<AdminHandles> {
+        self.handles.try_clone()
+    }
+
     /// Lets answers under way leave, and returns when all connections are closed.
     pub fn stop(self) {
         // Without a receiver the thread is over already.
@@ -164,5 +208,13 @@ impl Admin {
         if self.thread.join().is_err() {
             tracing::error!("the admin API ended abnormally");
         }
+    }
+
+    /// The same where another process serves under its names.
+    pub fn leave(self) {
+        if let Some(file) = &self.file {
+            file.leave();
+        }
+        self.stop();
     }
 }

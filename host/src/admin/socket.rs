@@ -2,10 +2,12 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::{fs, net};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -33,6 +35,8 @@ pub trait Accept: Send + Sized + 'static {
 /// A bound TCP address.
 pub struct TcpSocket {
     socket: net::TcpListener,
+    /// As configured, perhaps with port 0.
+    requested: SocketAddr,
     address: SocketAddr,
 }
 
@@ -43,10 +47,31 @@ impl TcpSocket {
     ///
     /// When the system refuses.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = net::TcpListener::bind(address)?;
+        Self::adopt(address, net::TcpListener::bind(address)?)
+    }
+
+    /// Goes on with a socket that is bound to `requested`.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn adopt(requested: SocketAddr, socket: net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+        Ok(Self {
+            socket,
+            requested,
+            address,
+        })
+    }
+
+    /// A further handle to it, and what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors left.
+    pub fn handle(&self) -> io::Result<(SocketAddr, net::TcpListener)> {
+        Ok((self.requested, self.socket.try_clone()?))
     }
 
     /// Where it is reached, with the port that the system chose for port 0.
@@ -100,6 +125,30 @@ impl UnixSocket {
         })
     }
 
+    /// Goes on with the socket that another process has bound to `path`.
+    ///
+    /// # Errors
+    ///
+    /// When the name is gone.
+    pub fn adopt(path: &Path, socket: OwnedFd) -> Result<Self> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            file: Arc::new(SocketFile::of(path)?),
+        })
+    }
+
+    /// A further handle to it, and its name.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no descriptors left.
+    pub fn handle(&self) -> io::Result<(PathBuf, OwnedFd)> {
+        let socket = self.socket.try_clone()?;
+        Ok((self.file.path.clone(), socket.into()))
+    }
+
     /// Where it is reached.
     pub fn path(&self) -> &Path {
         &self.file.path
@@ -129,6 +178,8 @@ impl Accept for UnixSocket {
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Another process has taken the socket itself.
+    left: AtomicBool,
 }
 
 impl SocketFile {
@@ -136,13 +187,20 @@ impl SocketFile {
         Ok(Self {
             path: path.to_owned(),
             identity: identity(path)?,
+            left: AtomicBool::new(false),
         })
+    }
+
+    /// It stays when this is dropped: another process has the socket.
+    pub fn leave(&self) {
+        self.left.store(true, Relaxed);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+        let is_ours = || identity(&self.path).is_ok_and(|now| now == self.identity);
+        if !self.left.load(Relaxed) && is_ours() {
             // Nothing depends on it: the next start removes it too.
             let _ = fs::remove_file(&self.path);
         }

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, say};
 use crate::config::{self, LogSettings, StrategySource};
-use crate::server::{Server, Source, StartError};
+use crate::server::{End, Inheritance, Server, Source, StartError};
 use crate::telemetry;
 use backends::Hello;
 use files::DemoFile;
@@ -81,7 +81,7 @@ impl Demo {
         let watched =
             tokio::task::LocalSet::new().block_on(&runtime, self.watch(address, backends, &file));
         drop(runtime);
-        server.stop();
+        server.stop(End::Told);
         watched
     }
 
@@ -101,7 +101,11 @@ impl Demo {
         let file = DemoFile::write(address, &self.strategy, backends)
             .context("writing the configuration")?;
         let settings = config::load(file.path()).map_err(StartError::Configuration)?;
-        let server = Server::start(settings, Source::File(file.path().to_owned()))?;
+        let server = Server::start(
+            settings,
+            Source::File(file.path().to_owned()),
+            Inheritance::default(),
+        )?;
         Ok((file, server))
     }
 

@@ -64,7 +64,8 @@ Exit codes:
 
 Signals:
   SIGTERM, SIGINT (Ctrl-C)  accept no more, finish what is in flight, end
-  SIGHUP                    read the configuration and the plugins again";
+  SIGHUP                    read the configuration and the plugins again
+  SIGUSR2                   start the program anew, hand it the sockets, and end";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Exit, say, wrong};
 use crate::config::{self, Mistakes, Settings};
-use crate::server::{self, Source};
+use crate::server::{self, Inheritance, Source};
 use crate::telemetry;
 
 /// The configuration that is read when none is named.
@@ -65,6 +65,14 @@ Exit codes:
 
 impl Run {
     pub(super) fn execute(self) -> Exit {
+        // Before this process opens anything.
+        let inheritance = match Inheritance::claim() {
+            Ok(inheritance) => inheritance,
+            Err(error) => {
+                say(format_args!("{error:#}"));
+                return Exit::Failed;
+            }
+        };
         let (settings, source) = match self.settings() {
             Ok(read) => read,
             Err(mistakes) => return wrong(&mistakes),
@@ -74,7 +82,7 @@ impl Run {
             return Exit::Failed;
         }
         settings.tell_warnings();
-        match server::run(settings, source) {
+        match server::run(settings, source, inheritance) {
             Ok(()) => Exit::Well,
             Err(error) => {
                 tracing::error!("cannot start: {error}");

@@ -25,6 +25,7 @@ impl Settings {
         Self {
             workers: workers(),
             shutdown_grace: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(60),
             log: LogSettings::default(),
             compile: CompileSettings::default(),
             admin: AdminSettings::default(),

@@ -30,6 +30,7 @@ use super::{HashKey, HostHeader, HostPattern, StrategySource};
 pub struct File {
     pub workers: Option<Whole<1, 1024>>,
     pub shutdown_grace: Option<Text<Time<0>>>,
+    pub upgrade_timeout: Option<Text<Time<1000>>>,
     pub compile_time: Option<Text<Time<1000>>>,
     pub cache_dir: Option<String>,
     pub log: Log,

@@ -95,6 +95,8 @@ pub struct Settings {
     pub workers: NonZeroUsize,
     /// How long requests in flight may take to finish at shutdown. Default 30 s.
     pub shutdown_grace: Duration,
+    /// How long a successor may take until it serves, at least 1 s. Default 60 s.
+    pub upgrade_timeout: Duration,
     /// Where log lines go and what they look like.
     pub log: LogSettings,
     /// How plugins that are not shipped become code.

@@ -48,6 +48,10 @@ pub fn resolve(file: File, folder: &Path, report: &mut Report<'_>) -> Option<Set
         settings.workers = NonZeroUsize::new(workers)?;
     }
     set(&mut settings.shutdown_grace, file.shutdown_grace.map(time));
+    set(
+        &mut settings.upgrade_timeout,
+        file.upgrade_timeout.map(time),
+    );
     set(&mut settings.compile.time, file.compile_time.map(time));
     set(
         &mut settings.compile.cache,

@@ -51,6 +51,7 @@ fn everything_that_can_be_written_is_read() {
     let settings = settings(include_str!("tests/everything.toml"));
     assert_eq!(settings.workers.get(), 2);
     assert_eq!(settings.shutdown_grace, Duration::from_secs(31));
+    assert_eq!(settings.upgrade_timeout, Duration::from_secs(62));
     assert_eq!(
         settings.log.level,
         tracing::level_filters::LevelFilter::DEBUG

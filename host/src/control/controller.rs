@@ -17,6 +17,7 @@ use crate::reload::{Publisher, Reloaded};
 use crate::server::StartError;
 use crate::strategy::{Probe, Standing, Strategy};
 use crate::telemetry::metrics::{Metrics, Reload};
+use crate::upgrade::{self, Successor, Told};
 
 /// Changes of files this close together are one: editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -44,6 +45,8 @@ pub struct Controller {
     state: Option<StateFile>,
     metrics: Arc<Metrics>,
     random: fastrand::Rng,
+    /// A successor has been started: what is changed now it would not know of.
+    frozen: bool,
 }
 
 impl Controller {
@@ -83,6 +86,7 @@ impl Controller {
             state,
             metrics,
             random: fastrand::Rng::new(),
+            frozen: false,
         })
     }
 
@@ -132,10 +136,26 @@ impl Controller {
                     let _ = reply.send(self.answer(command));
                     watcher.follow(&self.watched());
                 }
+                Ok(Wish::HandOver(offer, program, reply)) => {
+                    self.frozen = true;
+                    // On this thread, so that no compiler is started meanwhile.
+                    let started = offer.give(&program);
+                    let successor = started.map(|(child, ready)| Successor::new(child, ready));
+                    // Nobody there: it is dropped, which ends it.
+                    let _ = reply.send(successor);
+                }
+                Ok(Wish::Thaw) => {
+                    self.frozen = false;
+                    settled = Some(Instant::now());
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
+            if settled.is_some_and(|settled| settled <= now) && self.frozen {
+                // Thawing looks at everything.
+                settled = None;
+            }
             if settled.is_some_and(|settled| settled <= now) {
                 settled = None;
                 // Said in the log: nobody waits for it.
@@ -175,6 +195,10 @@ impl Controller {
     }
 
     fn perform(&mut self, command: Command) -> Result<Reloaded, Refused> {
+        if self.frozen {
+            let what = "an upgrade is under way, nothing is changed until it is over";
+            return Err(Refused::Conflict(what.to_owned()));
+        }
         match command {
             Command::Reload => self.reload(Asking::Somebody),
             Command::Swap {
@@ -226,6 +250,12 @@ impl Controller {
 
     /// Reads the configuration again and puts it in force.
     fn reload(&mut self, asking: Asking) -> Result<Reloaded, Refused> {
+        let tell = |told| {
+            if asking == Asking::Somebody {
+                upgrade::tell(told);
+            }
+        };
+        tell(Told::Reloading);
         let reloaded = self.read().and_then(|settings| {
             let mut overrides = self.overrides.clone();
             let effective = effective(&settings, &mut overrides);
@@ -249,6 +279,7 @@ impl Controller {
                 tracing::error!(%error, "reload refused, the previous configuration stays in force");
             }
         }
+        tell(Told::Ready);
         reloaded.map_err(Refused::from)
     }
 

@@ -10,6 +10,7 @@ mod overrides;
 mod state;
 mod watcher;
 
+use std::io;
 use std::num::NonZeroU16;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
@@ -21,6 +22,7 @@ use crate::config::{BackendSettings, BackendState};
 use crate::generation::Generation;
 use crate::history::Version;
 use crate::reload::Reloaded;
+use crate::upgrade::{Offer, Program, Successor};
 
 pub use controller::{Controller, Source};
 
@@ -38,6 +40,11 @@ enum Wish {
     Changed,
     /// Somebody asks, and perhaps waits for the answer.
     Ask(Command, oneshot::Sender<Result<Done, Refused>>),
+    /// This program is to go on in the place of this process. Until
+    /// [`Wish::Thaw`] nothing is changed, which its successor would not know of.
+    HandOver(Box<Offer>, Program, oneshot::Sender<io::Result<Successor>>),
+    /// The upgrade has failed: changes go on.
+    Thaw,
 }
 
 /// What can be asked for.
@@ -249,6 +256,25 @@ impl Control {
         let (pool, name) = (pool.to_owned(), name.to_owned());
         let command = Command::RemoveBackend { pool, name };
         Ok(self.ask(command).await?.reloaded)
+    }
+
+    /// Starts `program` with what is offered, and changes nothing until
+    /// [`Control::thaw`].
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn hand_over(&self, offer: Offer, program: Program) -> anyhow::Result<Successor> {
+        let ended = || anyhow::anyhow!("the proxy is ending");
+        let (reply, answer) = oneshot::channel();
+        let wish = Wish::HandOver(Box::new(offer), program, reply);
+        self.wishes.send(wish).map_err(|_| ended())?;
+        Ok(answer.await.map_err(|_| ended())??)
+    }
+
+    /// After [`Control::hand_over`]: changes go on.
+    pub fn thaw(&self) {
+        // Without the control thread there are none.
+        let _ = self.wishes.send(Wish::Thaw);
     }
 
     async fn ask(&self, command: Command) -> Result<Done, Refused> {

@@ -14,7 +14,7 @@ mod standing;
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
 pub use row::Row;
-pub use sessions::{Sessions, Token};
+pub use sessions::{Sessions, Token, inherit_sessions_secret, sessions_secret};
 pub use snapshot::Snapshot;
 pub use standing::{Eligibility, Standing};
 

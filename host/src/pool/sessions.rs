@@ -108,10 +108,14 @@ impl Sessions {
 
     /// What `token` says at `now_s`.
     pub fn read(&self, token: &[u8], now_s: u64) -> Token {
-        let mut bytes = [0; LONG];
-        let Some(bytes) = unhex(token, &mut bytes) else {
+        if token.len() != SHORT * 2 && token.len() != LONG * 2 {
             return Token::Invalid;
-        };
+        }
+        let mut room = [0; LONG];
+        let bytes = &mut room[..token.len() / 2];
+        if !unhex(token, bytes) {
+            return Token::Invalid;
+        }
         let Some((said, tag)) = bytes.split_last_chunk::<TAG>() else {
             return Token::Invalid;
         };
@@ -159,12 +163,38 @@ fn keyed(secret: &[u8]) -> Hmac<Sha256> {
 }
 
 /// The secret of this process, the same for all pools and all generations.
-fn own_secret() -> io::Result<&'static [u8; 32]> {
-    static SECRET: OnceLock<[u8; 32]> = OnceLock::new();
+static SECRET: OnceLock<[u8; SECRET_BYTES]> = OnceLock::new();
+const SECRET_BYTES: usize = 32;
+
+/// What this process signs with where no secret is configured, for its successor:
+/// sessions go on in that.
+///
+/// # Errors
+///
+/// When the system has no random bits.
+pub fn sessions_secret() -> io::Result<String> {
+    Ok(hex(own_secret()?))
+}
+
+/// Signs with what the process before signed with. Before the first pool is made.
+///
+/// # Errors
+///
+/// When it is none, or comes too late.
+pub fn inherit_sessions_secret(digits: &str) -> io::Result<()> {
+    let mut secret = [0; SECRET_BYTES];
+    let whole = digits.len() == 2 * SECRET_BYTES && unhex(digits.as_bytes(), &mut secret);
+    if !whole || SECRET.set(secret).is_err() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(())
+}
+
+fn own_secret() -> io::Result<&'static [u8; SECRET_BYTES]> {
     if let Some(secret) = SECRET.get() {
         return Ok(secret);
     }
-    let mut secret = [0; 32];
+    let mut secret = [0; SECRET_BYTES];
     File::open("/dev/urandom")?.read_exact(&mut secret)?;
     Ok(SECRET.get_or_init(|| secret))
 }
@@ -182,21 +212,23 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The bytes of `text`, which has to be as long as a token, in `room`.
-fn unhex<'r>(text: &[u8], room: &'r mut [u8; LONG]) -> Option<&'r [u8]> {
-    if text.len() != SHORT * 2 && text.len() != LONG * 2 {
-        return None;
-    }
+/// Whether `text` has only hexadecimal digits, two for each of `bytes`, which get them.
+fn unhex(text: &[u8], bytes: &mut [u8]) -> bool {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
-    let bytes = &mut room[..text.len() / 2];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    bytes
+        .iter_mut()
+        .zip(text.chunks_exact(2))
+        .all(|(byte, pair)| {
+            let both = digit(pair[0]).zip(digit(pair[1]));
+            both.is_some_and(|(high, low)| {
+                *byte = high << 4 | low;
+                true
+            })
+        })
 }
 
 #[cfg(test)]
