@@ -1,9 +1,9 @@
 //! Active health checks: every backend of a pool that asks for it is checked,
 //! once and not once per worker, on a thread of its own.
 //!
-//! Three parts that know little of each other: `course.rs` makes a state of a
-//! row of results, `probe/` asks one question, `rounds.rs` decides who is asked
-//! and when. What is found out belongs to the backend ([`Record`]) and goes
+//! Parts that know little of each other: `course.rs` makes a state of a row of
+//! results, `schedule.rs` the times between them, `probe/` asks one question,
+//! `rounds.rs` sees to it that everybody is asked. What is found out belongs to the backend ([`Record`]) and goes
 //! with it from generation to generation; whether a backend gets requests is
 //! not decided here, only written into its standing.
 
@@ -12,6 +12,8 @@ mod probe;
 mod pulse;
 mod record;
 mod rounds;
+mod schedule;
+mod subject;
 mod verdict;
 
 pub use record::{Record, Report};

@@ -1,31 +1,28 @@
-//! Who is checked, and when: one task a backend, which outlives every reload
-//! that leaves the backend and its checks as they are.
+//! Who is checked: one task a backend, which outlives every reload that leaves
+//! the backend and its checks as they are.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use tokio::sync::Semaphore;
 use tokio::task::{self, AbortHandle};
 use tokio::time::sleep_until;
 
-use super::course::{Thresholds, Turn};
-use super::probe::{self, Target};
+use super::probe;
 use super::pulse::Pulse;
-use super::record::Record;
+use super::schedule;
+use super::subject::Subject;
 use super::verdict::Unfit;
 use crate::config::{BackendState, HealthSettings};
 use crate::generation::Generation;
-use crate::pool::{Eligibility, Member, Pool, Standing};
-use crate::telemetry::metrics::Checked;
+use crate::pool::Pool;
 
 /// Checks under way at once, each with a socket: more have to wait. With all
 /// of them silent for a second, that is as many checks a second.
 const AT_ONCE: usize = 256;
-/// How far the time between two checks strays, as a share of itself.
-const JITTER: f64 = 0.1;
 
 /// All backends that are checked.
 pub struct Rounds {
@@ -39,26 +36,14 @@ struct Shared {
     pulse: Pulse,
     random: RefCell<fastrand::Rng>,
     permits: Semaphore,
+    /// The last check had no socket.
+    starved: Cell<bool>,
 }
 
 /// One backend's checks, which end when this is dropped.
 struct Round {
     subject: Rc<Subject>,
     task: AbortHandle,
-}
-
-/// A backend, and how it is checked.
-struct Subject {
-    pool: String,
-    backend: String,
-    /// As its requests name it.
-    authority: Arc<str>,
-    /// Where the checks go.
-    address: String,
-    settings: Rc<HealthSettings>,
-    record: Arc<Record>,
-    standing: Arc<Standing>,
-    eligibility: Arc<Eligibility>,
 }
 
 impl Rounds {
@@ -69,6 +54,7 @@ impl Rounds {
                 pulse,
                 random: RefCell::new(random),
                 permits: Semaphore::new(AT_ONCE),
+                starved: Cell::new(false),
             }),
             running: FxHashMap::default(),
         }
@@ -77,11 +63,6 @@ impl Rounds {
     /// Somebody is checked.
     pub fn any(&self) -> bool {
         !self.running.is_empty()
-    }
-
-    /// The process runs.
-    pub fn beat(&self) {
-        self.shared.pulse.beat(Instant::now());
     }
 
     /// From here on checks whom `generation` wants checked. What is under way
@@ -97,6 +78,17 @@ impl Rounds {
         }
     }
 
+    /// The process runs, and so does whatever should.
+    pub fn beat(&mut self) {
+        self.shared.pulse.beat(Instant::now());
+        for round in self.running.values_mut() {
+            if round.task.is_finished() {
+                // It panicked, which was told; nobody would ever ask again.
+                *round = Round::begin(Rc::clone(&round.subject), &self.shared);
+            }
+        }
+    }
+
     fn check(
         &mut self,
         pool: &Pool,
@@ -108,10 +100,10 @@ impl Rounds {
                 continue;
             }
             let subject = Subject::new(pool, member, settings);
-            let key = (subject.pool.clone(), member.id);
+            let key = (pool.settings.name.clone(), member.id);
             let round = match before.remove(&key) {
-                Some(round) if round.subject.is(&subject) => round,
-                _ => Round::begin(subject, &self.shared),
+                Some(round) if *round.subject == subject => round,
+                _ => Round::begin(Rc::new(subject), &self.shared),
             };
             self.running.insert(key, round);
         }
@@ -132,8 +124,7 @@ fn forget(pool: &Pool) {
 }
 
 impl Round {
-    fn begin(subject: Subject, shared: &Rc<Shared>) -> Round {
-        let subject = Rc::new(subject);
+    fn begin(subject: Rc<Subject>, shared: &Rc<Shared>) -> Round {
         let run = run(Rc::clone(&subject), Rc::clone(shared));
         Round {
             task: task::spawn_local(run).abort_handle(),
@@ -151,139 +142,66 @@ impl Drop for Round {
 /// Checks a backend again and again.
 async fn run(subject: Rc<Subject>, shared: Rc<Shared>) {
     let settings = &*subject.settings;
-    // Not all at once, and soon: nothing is known yet, or not what is asked now.
-    let mut due = Instant::now() + shared.spread(settings.interval_down);
+    let mut due = Instant::now() + shared.draw(|random| schedule::first(settings, random));
     let mut first = true;
     loop {
         sleep_until(due.into()).await;
         if Pulse::missed(due, Instant::now()) {
             // All were due while nothing ran; they need not all begin now.
-            due = Instant::now() + shared.spread(settings.interval_down);
+            due = Instant::now() + shared.draw(|random| schedule::first(settings, random));
             continue;
         }
-        let permit = shared.permits.acquire().await;
-        let began = Instant::now();
-        let mark = shared.pulse.mark(began);
-        let target = Target {
-            address: &subject.address,
-            authority: &subject.authority,
-        };
-        let result = probe::check(&target, settings).await;
-        drop(permit);
-        let now = Instant::now();
-        match shared.pulse.missed_since(mark, now) {
-            true => subject.disbelieve("this process was stopped meanwhile"),
-            false => subject.take(result, now - began),
-        }
-        let pause = shared.pause(settings, subject.record.is_settled(), first);
+        let began = check(&subject, &shared).await;
+        let pause = shared.draw(|random| match subject.is_settled() {
+            true if first => schedule::second(settings, random),
+            settled => schedule::next(settings, settled, random),
+        });
         first = false;
         // A check that took longer than that is followed by the next at once.
-        due = (began + pause).max(now);
+        due = (began + pause).max(Instant::now());
     }
+}
+
+/// Checks a backend once; when that began.
+async fn check(subject: &Subject, shared: &Shared) -> Instant {
+    let permit = shared.permits.acquire().await;
+    let began = Instant::now();
+    let mark = shared.pulse.mark(began);
+    let result = probe::check(&subject.target(), &subject.settings).await;
+    drop(permit);
+    let now = Instant::now();
+    if shared.pulse.missed_since(mark, now) {
+        subject.discard("this process was stopped meanwhile");
+        return began;
+    }
+    let result = match result {
+        Ok(()) => Ok(()),
+        Err(Unfit::Fault(fault)) => Err(fault),
+        Err(Unfit::Local(error)) => {
+            shared.note_sockets(Some(&error));
+            subject.discard("no socket to be had");
+            return began;
+        }
+    };
+    shared.note_sockets(None);
+    subject.take(result, now - began);
+    began
 }
 
 impl Shared {
-    /// Any time up to `whole`.
-    fn spread(&self, whole: Duration) -> Duration {
-        whole.mul_f64(self.random.borrow_mut().f64())
+    fn draw(&self, time: impl FnOnce(&mut fastrand::Rng) -> Duration) -> Duration {
+        time(&mut self.random.borrow_mut())
     }
 
-    /// From the start of a check to that of the next.
-    fn pause(&self, settings: &HealthSettings, settled: bool, first: bool) -> Duration {
-        let draw = self.random.borrow_mut().f64();
-        match (settled, first) {
-            (false, _) => vary(settings.interval_down, draw),
-            // First checks come close together; from here on they are spread
-            // over the whole interval.
-            (true, true) => settings
-                .interval
-                .mul_f64(draw)
-                .max(settings.interval.min(settings.interval_down)),
-            (true, false) => vary(settings.interval, draw),
+    /// Tells when this machine begins and ceases to be out of sockets.
+    fn note_sockets(&self, error: Option<&io::Error>) {
+        let before = self.starved.replace(error.is_some());
+        match error {
+            Some(error) if !before => {
+                tracing::warn!(%error, "no socket for health checks: what is known stays");
+            }
+            None if before => tracing::info!("health checks have sockets again"),
+            _ => {}
         }
     }
-}
-
-/// `time`, a little shorter or longer as `draw`, 0 to 1, has it.
-fn vary(time: Duration, draw: f64) -> Duration {
-    time.mul_f64(1.0 - JITTER + 2.0 * JITTER * draw)
-}
-
-impl Subject {
-    fn new(pool: &Pool, member: &Member, settings: &Rc<HealthSettings>) -> Subject {
-        let authority = Arc::clone(&member.address);
-        Subject {
-            pool: pool.settings.name.clone(),
-            backend: member.settings.name.clone(),
-            address: match settings.port {
-                Some(port) => format!("{}:{port}", host(&authority)),
-                None => authority.to_string(),
-            },
-            authority,
-            settings: Rc::clone(settings),
-            record: Arc::clone(&member.health),
-            standing: Arc::clone(&member.standing),
-            eligibility: Arc::clone(&pool.eligibility),
-        }
-    }
-
-    /// `other` is the same backend, checked in the same way.
-    fn is(&self, other: &Subject) -> bool {
-        Arc::ptr_eq(&self.record, &other.record)
-            && self.address == other.address
-            && self.authority == other.authority
-            && self.settings == other.settings
-    }
-
-    fn take(&self, result: Result<(), Unfit>, took: Duration) {
-        let result = match result {
-            Ok(()) => Ok(()),
-            Err(Unfit::Fault(fault)) => Err(fault),
-            Err(Unfit::Local(error)) => {
-                return self.disbelieve(&format!("no socket to be had: {error}"));
-            }
-        };
-        let limits = Thresholds {
-            rise: self.settings.rise,
-            fall: self.settings.fall,
-        };
-        let since = self.record.report().since;
-        let now = SystemTime::now();
-        let turn = self
-            .record
-            .take(result.as_ref().copied(), took, limits, now);
-        // Before it is told: who reads of it can rely on it.
-        if turn.is_some() && self.standing.set_healthy(self.record.is_healthy()) {
-            self.eligibility.changed();
-        }
-        let (pool, backend) = (&self.pool, &self.backend);
-        match (turn, result) {
-            (Some(Turn::ToUnhealthy), Err(fault)) => {
-                tracing::warn!(pool, backend, error = %fault, "backend is unhealthy");
-            }
-            (Some(_), _) => {
-                let lasted = since.and_then(|since| now.duration_since(since).ok());
-                let after_s = lasted.unwrap_or_default().as_secs();
-                tracing::info!(pool, backend, after_s, "backend is healthy");
-            }
-            (None, Err(fault)) => {
-                tracing::debug!(pool, backend, error = %fault, "health check failed");
-            }
-            (None, Ok(())) => {}
-        }
-    }
-
-    /// The check says nothing of the backend.
-    fn disbelieve(&self, why: &str) {
-        let (pool, backend) = (&self.pool, &self.backend);
-        tracing::debug!(pool, backend, why, "health check discarded");
-        self.record.count(Checked::Discarded);
-    }
-}
-
-/// The host of `host:port`, with the brackets of an IPv6 address.
-fn host(authority: &str) -> &str {
-    authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host)
 }

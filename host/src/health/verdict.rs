@@ -32,12 +32,12 @@ pub enum Fault {
     Grpc(String),
 }
 
-/// Why a check says nothing of the backend.
+/// Why a check was not passed.
 #[derive(Debug)]
 pub enum Unfit {
-    /// It did.
+    /// The backend failed it.
     Fault(Fault),
-    /// This machine had no socket to give.
+    /// It says nothing of the backend: this machine had no socket to give.
     Local(io::Error),
 }
 

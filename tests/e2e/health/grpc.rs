@@ -171,7 +171,7 @@ async fn the_empty_name_is_the_server_as_a_whole() {
 async fn an_unknown_service_and_another_protocol_are_told_apart() {
     let server = Server::start("", SERVING).await;
     let http1 = Backend::named("http1")
-        .answer(Answer::status("400 Bad Request", "").then_close())
+        .answer(Answer::status("400 Bad Request", "no HTTP/2 here").then_silence())
         .start();
     let closes = Backend::named("closes").answer(Answer::close()).start();
     let addresses = [
