@@ -21,4 +21,5 @@ pub mod telemetry;
 mod timer;
 mod transport;
 mod upgrade;
+mod watchdog;
 mod worker;

@@ -23,6 +23,7 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 pub use crate::upgrade::Inheritance;
 use crate::upgrade::{Offer, Program, Successor, Told, tell};
+use crate::watchdog::{self, Heartbeats};
 use crate::worker::{self, Seat};
 use signals::{Signals, Wanted};
 
@@ -68,7 +69,10 @@ pub fn run(settings: Settings, source: Source, inheritance: Inheritance) -> Resu
         .block_on(async { Signals::listen() })
         .map_err(other)?;
     let server = Server::start(settings, source, inheritance)?;
-    let end = runtime.block_on(server.until_its_end(&mut signals, &program));
+    let end = runtime.block_on(async {
+        tokio::spawn(watchdog::watch(Arc::clone(&server.heartbeats)));
+        server.until_its_end(&mut signals, &program).await
+    });
     std::thread::spawn(move || {
         if end == End::Replaced {
             // It ends already, and whoever ends its successor need not know of it.
@@ -130,6 +134,7 @@ pub struct Server {
     generations: watch::Receiver<Arc<Generation>>,
     shutdown: watch::Sender<Option<Farewell>>,
     control: Control,
+    heartbeats: Arc<Heartbeats>,
     workers: Vec<JoinHandle<()>>,
     checks: Checks,
     admin: Option<Admin>,
@@ -153,12 +158,13 @@ impl Server {
         let admin = admin::Bound::new(&settings.admin, &inheritance).map_err(StartError::Bind)?;
         let state_file = settings.admin.state_file.clone();
         let start = |settings| Publisher::start(engine.clone(), settings, &inheritance, started);
-        let metrics = Arc::new(Metrics::new(started, settings.workers.get()));
+        let heartbeats = Arc::new(Heartbeats::new(started, settings.workers.get()));
+        let metrics = Arc::new(Metrics::new(started, Arc::clone(&heartbeats)));
         let counted = Arc::clone(&metrics);
         let controller = Controller::new(settings.clone(), source, state_file, counted, start)?;
         let publisher = controller.publisher();
         let shutdown = watch::Sender::new(None);
-        let workers = start_workers(&settings, publisher, &shutdown, started)
+        let workers = start_workers(&settings, publisher, &shutdown, started, &heartbeats)
             .context("workers")
             .map_err(StartError::Other)?;
         let first = publisher.current();
@@ -185,6 +191,7 @@ impl Server {
             generations,
             shutdown,
             control,
+            heartbeats,
             workers,
             checks,
             admin,
@@ -295,6 +302,7 @@ fn start_workers(
     publisher: &Publisher,
     shutdown: &watch::Sender<Option<Farewell>>,
     started: Instant,
+    heartbeats: &Arc<Heartbeats>,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..settings.workers.get())
         .map(|_| tokio::sync::mpsc::unbounded_channel())
@@ -314,6 +322,7 @@ fn start_workers(
                 handed,
                 spread: Arc::clone(&spread),
                 access: access.as_ref().map(AccessLog::for_worker),
+                heartbeats: Arc::clone(heartbeats),
             };
             let (ready, failed) = (report.clone(), report.clone());
             let work = move || {

@@ -6,6 +6,10 @@
 //! looks again. Deadlines mostly move later, which costs nothing; one that
 //! moves before the sweeper's next look wakes the sweeper.
 //!
+//! Time in which the whole worker stood still (SIGSTOP, a machine that slept) counts
+//! for nobody: whoever was waited for may have been in time. [`beat`] tells it apart
+//! from time in which nothing happened.
+//!
 //! Resolution is [`RESOLUTION`]: a timeout never fires early and at most that
 //! much late on a worker that is not overloaded.
 
@@ -21,6 +25,9 @@ use tokio::sync::Notify;
 /// Deadlines this close together ring together.
 pub const RESOLUTION: Duration = Duration::from_millis(5);
 
+/// A worker beats every 100 ms. One that has not for so long stood still.
+const STANDSTILL: Duration = Duration::from_secs(1);
+
 thread_local! {
     static TIMERS: Rc<Timers> = Rc::default();
 }
@@ -31,6 +38,8 @@ struct Timers {
     /// When the sweeper looks next; `None` = when told to.
     next_look: std::cell::Cell<Option<Instant>>,
     earlier: Notify,
+    /// When this thread was last known to turn; `None`: it does not say.
+    turned: std::cell::Cell<Option<Instant>>,
 }
 
 struct Entry {
@@ -158,6 +167,15 @@ pub async fn sweep() {
     }
 }
 
+/// Notes that this thread turns; to be called about ten times a second.
+pub fn beat() {
+    let now = Instant::now();
+    with(|timers| {
+        timers.make_up(now);
+        timers.turned.set(Some(now));
+    });
+}
+
 /// Wakes every task that waits for an alarm of this thread, due or not.
 pub fn wake_all() {
     let wakers: Vec<Waker> = with(|timers| {
@@ -172,8 +190,27 @@ pub fn wake_all() {
 }
 
 impl Timers {
+    /// Puts off what is not due yet by as long as this thread stood still.
+    fn make_up(&self, now: Instant) {
+        let Some(turned) = self.turned.get() else {
+            return;
+        };
+        let stood = now.saturating_duration_since(turned);
+        if stood <= STANDSTILL {
+            return;
+        }
+        self.turned.set(Some(now));
+        for (_, entry) in self.alarms.borrow_mut().iter_mut() {
+            let due = entry.deadline.filter(|deadline| *deadline > turned);
+            if let Some(later) = due.and_then(|deadline| deadline.checked_add(stood)) {
+                entry.deadline = Some(later);
+            }
+        }
+    }
+
     fn look(&self) {
         let now = Instant::now();
+        self.make_up(now);
         let mut due = Vec::new();
         let mut next: Option<Instant> = None;
         for (_, entry) in self.alarms.borrow_mut().iter_mut() {
@@ -242,6 +279,42 @@ mod tests {
             early.set(Duration::from_millis(20));
             early.rings().await;
             assert!(started.elapsed() < Duration::from_secs(60));
+        });
+    }
+
+    #[test]
+    fn time_in_which_the_thread_stood_still_does_not_count() {
+        on_worker(async {
+            let waiting = Alarm::new();
+            beat();
+            waiting.set(Duration::from_millis(700));
+            let started = Instant::now();
+            let standing = async {
+                std::thread::sleep(STANDSTILL + Duration::from_millis(500));
+                // The sweeper has its turn.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            };
+            tokio::select! {
+                // Waits before the thread stands still, as tasks do.
+                biased;
+                () = waiting.rings() => panic!("it counted"),
+                () = standing => {}
+            }
+            waiting.rings().await;
+            let rang = started.elapsed();
+            assert!(rang >= STANDSTILL + Duration::from_millis(1200), "{rang:?}");
+        });
+    }
+
+    #[test]
+    fn without_a_beat_nobody_knows_of_a_standstill() {
+        on_worker(async {
+            let alarm = Alarm::new();
+            let started = Instant::now();
+            alarm.set(Duration::from_millis(50));
+            std::thread::sleep(STANDSTILL + Duration::from_millis(100));
+            alarm.rings().await;
+            assert!(started.elapsed() < 2 * STANDSTILL);
         });
     }
 

@@ -24,6 +24,7 @@ use crate::server::Farewell;
 use crate::telemetry::access::AccessLog;
 use crate::timer;
 use crate::transport::Upstreams;
+use crate::watchdog::Heartbeats;
 
 /// How often outcomes are handed to plugins, plans renewed, and idle upstream
 /// connections looked through.
@@ -42,6 +43,8 @@ pub struct Seat {
     pub handed: mpsc::UnboundedReceiver<Handed>,
     pub spread: Arc<Spread>,
     pub access: Option<AccessLog>,
+    /// Where the worker notes that it turns.
+    pub heartbeats: Arc<Heartbeats>,
 }
 
 /// One worker's state, shared by its tasks.
@@ -53,6 +56,7 @@ pub struct Worker {
     upstreams: Upstreams<RequestBody>,
     pub spread: Arc<Spread>,
     pub access: Option<AccessLog>,
+    heartbeats: Arc<Heartbeats>,
     drain_stage: Cell<Drain>,
     /// Connections and tunnels.
     opened: Cell<usize>,
@@ -124,7 +128,9 @@ impl Worker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            timer::beat();
             let now_us = self.now_us();
+            self.heartbeats.beat(self.index, now_us);
             self.generation().keep_house(now_us);
         }
     }
@@ -201,6 +207,7 @@ async fn serve(seat: Seat) {
         mut handed,
         spread,
         access,
+        heartbeats,
     } = seat;
     let upstreams = Upstreams::default();
     let first = Adopted::new(
@@ -217,6 +224,7 @@ async fn serve(seat: Seat) {
         upstreams,
         spread,
         access,
+        heartbeats,
         drain_stage: Cell::new(Drain::No),
         opened: Cell::new(0),
         emptied: RefCell::default(),

@@ -17,6 +17,7 @@ mod lifecycle;
 mod log;
 mod metrics;
 mod plugins;
+mod process;
 mod regressions;
 mod retry;
 mod routes;

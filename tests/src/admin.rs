@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Proxy;
 use crate::client::{Client, Response};
+use crate::proxy::Running;
 
 /// The document that the API says it keeps to.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
@@ -46,7 +47,12 @@ impl Told {
 impl Admin {
     /// Of a proxy whose configuration has an `[admin]` address.
     pub async fn of(proxy: &Proxy) -> Self {
-        let line = proxy.log("admin API open").await;
+        Self::of_process(proxy.process()).await
+    }
+
+    /// The same of a process.
+    pub async fn of_process(running: &Running) -> Self {
+        let line = running.log("admin API open").await;
         let address = line["address"].as_str().unwrap_or_default();
         Self {
             address: address

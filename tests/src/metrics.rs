@@ -10,6 +10,7 @@ use openmetrics_parser::{
 };
 
 use crate::admin::Admin;
+use crate::proxy::Running;
 use crate::{PATIENCE, Proxy, within};
 
 /// How long until a count is looked at again.
@@ -24,9 +25,18 @@ pub struct Metered {
 impl Metered {
     /// Starts a proxy with this configuration.
     pub async fn start(config: impl ToString) -> Self {
-        let proxy = Proxy::start(administered(config)).await;
+        Self::of(Proxy::start(administered(config)).await).await
+    }
+
+    /// A proxy whose configuration has an `[admin]` address.
+    pub async fn of(proxy: Proxy) -> Self {
         let admin = Admin::of(&proxy).await.address();
         Self { proxy, admin }
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Running {
+        self.proxy.process()
     }
 
     /// The proxy itself.
@@ -46,24 +56,7 @@ impl Metered {
 
     /// What is scraped, as text.
     pub fn text(&self) -> String {
-        let mut socket = TcpStream::connect(self.admin).expect("the admin API is open");
-        socket
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a timeout can be set");
-        let request = format!(
-            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.admin
-        );
-        socket.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("it answers");
-        let (head, text) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        assert!(
-            head.contains("content-type: application/openmetrics-text; version=1.0.0"),
-            "{head}"
-        );
-        text.to_owned()
+        text_at(self.admin)
     }
 
     /// What is scraped, as another program understands it.
@@ -82,6 +75,28 @@ impl Metered {
         };
         within(&what, reached).await;
     }
+}
+
+/// What is scraped from the admin API at `admin`, as text.
+pub fn text_at(admin: SocketAddr) -> String {
+    let mut socket = TcpStream::connect(admin).expect("the admin API is open");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        admin
+    );
+    socket.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("it answers");
+    let (head, text) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(
+        head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
+    text.to_owned()
 }
 
 /// The configuration with an admin API.

@@ -254,13 +254,16 @@ impl Running {
         let progress = Arc::new(progress);
         let lines = Arc::<Mutex<Lines>>::default();
         let stdout = Arc::<Mutex<String>>::default();
-        let stderr = child.stderr.take().expect("it is piped");
-        read_lines(stderr, lines.clone(), progress.clone());
-        read_text(
-            child.stdout.take().expect("it is piped"),
-            stdout.clone(),
-            progress,
-        );
+        // What is not caught is at its end.
+        let uncaught = || progress.send_modify(|progress| progress.ended += 1);
+        match child.stderr.take() {
+            Some(stderr) => read_lines(stderr, lines.clone(), progress.clone()),
+            None => uncaught(),
+        }
+        match child.stdout.take() {
+            Some(text) => read_text(text, stdout.clone(), progress.clone()),
+            None => uncaught(),
+        }
         Self {
             child: Mutex::new(child),
             successor: Mutex::default(),
@@ -342,8 +345,17 @@ impl Running {
         let mut changed = self.changed.clone();
         let over = changed.wait_for(|progress| progress.ended == 2);
         within("the process to end", over).await.ok();
-        let mut child = self.child.lock().expect("no holder panics");
-        child.wait().expect("it is our child").code()
+        let ended = async {
+            // Where nothing was caught the streams say nothing.
+            loop {
+                let status = self.child.lock().expect("no holder panics").try_wait();
+                if let Some(status) = status.expect("it is our child") {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within("the process to end", ended).await
     }
 
     /// Sends SIGUSR2 and waits until another process serves and this one has

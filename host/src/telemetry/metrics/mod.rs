@@ -30,6 +30,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use crate::generation::Generation;
+use crate::watchdog::Heartbeats;
 
 pub use backends::BackendCounts;
 pub use cell::{Counter, Gauge};
@@ -49,17 +50,17 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     started: Instant,
     start: SystemTime,
-    workers: usize,
+    heartbeats: Arc<Heartbeats>,
     reloads: [AtomicU64; Reload::COUNT],
 }
 
 impl Metrics {
-    /// Those of a process with so many workers, whose clock began at `started`.
-    pub fn new(started: Instant, workers: usize) -> Metrics {
+    /// Those of a process with these workers, whose clock began at `started`.
+    pub fn new(started: Instant, heartbeats: Arc<Heartbeats>) -> Metrics {
         Metrics {
             started,
             start: SystemTime::now() - started.elapsed(),
-            workers,
+            heartbeats,
             reloads: Default::default(),
         }
     }

@@ -27,7 +27,22 @@ pub fn write(sheet: &mut Sheet, generation: &Generation, metrics: &Metrics) -> f
     sheet.gauge(
         "anubis_workers",
         "Worker threads.",
-        [([], metrics.workers as u64)],
+        [([], metrics.heartbeats.stuck().count() as u64)],
+    )?;
+    let numbers: Vec<String> = (0..metrics.heartbeats.stuck().count())
+        .map(|worker| worker.to_string())
+        .collect();
+    let worker = |number: usize| [("worker", numbers[number].as_str())];
+    sheet.gauge(
+        "anubis_worker_heartbeat_age_seconds",
+        "Time since the worker last said that it turns, which it does every 100 ms.",
+        (metrics.heartbeats.ages_us().enumerate())
+            .map(|(number, age_us)| (worker(number), age_us as f64 / 1e6)),
+    )?;
+    sheet.counter(
+        "anubis_worker_stuck_total",
+        "Times that the worker was found stuck: it had said nothing for a second.",
+        (metrics.heartbeats.stuck().enumerate()).map(|(number, stuck)| (worker(number), stuck)),
     )?;
     sheet.counter(
         "anubis_log_lines_dropped_total",

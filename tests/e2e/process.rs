@@ -1,0 +1,250 @@
+//! What befalls a process as a whole: stopped and continued, killed, its logs
+//! stuck, a worker that does not come back (rows X5, X7, X8, X11).
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anubis_tests::client::get;
+use anubis_tests::metrics::{Scrape, text_at};
+use anubis_tests::proxy::{self, Folder, Running};
+use anubis_tests::{
+    Admin, Answer, Backend, Client, Config, Gate, Load, Metered, Proxy, guests, within,
+};
+use rustix::process::Signal;
+use serde_json::json;
+
+/// Longer than the workers' clock takes for a standstill, and than the timeouts of
+/// whoever waits meanwhile.
+const STOPPED: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn x5_who_has_connected_before_the_end_is_served() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    // Nobody accepts: they are in the sockets' queues.
+    proxy.process().signal(Signal::STOP);
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut client = Client::connect(proxy.address()).await;
+        client.send_get("/").await;
+        clients.push(client);
+    }
+    proxy.terminate();
+    proxy.process().signal(Signal::CONT);
+    for client in &mut clients {
+        assert_eq!(client.response().await.text(), "a");
+    }
+    assert_eq!(proxy.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn x5_a_tunnel_has_the_grace_time_and_no_more() {
+    let backend = Backend::named("a")
+        .answer(Answer::tunnel("websocket"))
+        .start();
+    let proxy = Proxy::start(Config::balanced([&backend]).global("shutdown-grace = \"2s\"")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    let upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.send(upgrade).await;
+    assert_eq!(client.head().await.status(), 101);
+    proxy.terminate();
+    proxy.log("shutting down").await;
+    within("the listener to close", async {
+        while Client::try_connect(proxy.address()).await.is_ok() {}
+    })
+    .await;
+    client.send("still here").await;
+    let echo = within("the echo", client.reader.some()).await;
+    assert_eq!(&echo.expect("it is open")[..], b"still here");
+    within("the end of the grace time", client.reader.closed()).await;
+    assert_eq!(proxy.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn x7_after_a_kill_the_next_one_starts_on_the_same_names() {
+    let [a, b] = ["a", "b"].map(|name| Backend::named(name).start());
+    // A port that is free, and the next one's too.
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("it is bound");
+    drop(socket);
+    let text = Config::balanced([&a, &b])
+        .to_string()
+        .replace("127.0.0.1:0", &address.to_string())
+        + "[admin]\naddress = \"127.0.0.1:0\"\nsocket = \"admin.sock\"\nstate-file = \"state\"\n";
+    let folder = Folder::with(text);
+    for round in 0..3 {
+        let running = folder.running();
+        running.address().await;
+        let admin = Admin::of_process(&running).await;
+        assert!(std::os::unix::net::UnixStream::connect(folder.path("admin.sock")).is_ok());
+        if round == 0 {
+            let path = "/v1/pools/web/backends/a";
+            let told = admin.send("PATCH", path, json!({ "state": "drain" })).await;
+            assert_eq!(told.status(), 200, "{}", told.detail());
+        }
+        // Connections of clients and of backends are open when it dies.
+        let load = Load::start(address, 2);
+        load.more(20).await;
+        assert_eq!(
+            get(address, "/").await.text(),
+            "b",
+            "what was changed is known"
+        );
+        running.signal(Signal::KILL);
+        assert_eq!(running.ended().await, None);
+        drop(load);
+    }
+}
+
+#[tokio::test]
+async fn x8_who_waits_while_the_process_stands_still_has_not_waited() {
+    let gate = Gate::new();
+    let slow = Answer::text("late").when(&gate);
+    let backend = Backend::named("a")
+        .script(move |request| match request.target.as_str() {
+            "/slow" => slow.clone(),
+            _ => Answer::text("a"),
+        })
+        .start();
+    let config = Config::balanced([&backend])
+        .listener("header-timeout = \"2s\"\nkeep-alive = \"2s\"")
+        .pool("response-timeout = \"2s\"");
+    let proxy = Metered::start(config).await;
+    let mut waiting = Client::connect(proxy.address()).await;
+    waiting.send_get("/slow").await;
+    let mut half = Client::connect(proxy.address()).await;
+    half.send("GET / HTTP/1.1\r\nHo").await;
+    let mut idle = Client::connect(proxy.address()).await;
+    assert_eq!(idle.get("/").await.text(), "a");
+    backend.requests(2).await;
+
+    proxy.process().signal(Signal::STOP);
+    tokio::time::sleep(STOPPED).await;
+    proxy.process().signal(Signal::CONT);
+    half.send("st: h\r\n\r\n").await;
+    assert_eq!(half.response().await.text(), "a");
+    assert_eq!(idle.get("/").await.text(), "a");
+    gate.open();
+    assert_eq!(waiting.response().await.text(), "late");
+    let timeouts = [("pool", "web"), ("backend", "a"), ("result", "timeout")];
+    let scrape = proxy.scrape();
+    assert_eq!(
+        scrape.value("anubis_backend_attempts_total", &timeouts),
+        0.0
+    );
+    for worker in 0..scrape.value("anubis_workers", &[]) as usize {
+        let worker = worker.to_string();
+        let stuck = scrape.value("anubis_worker_stuck_total", &[("worker", &worker)]);
+        assert_eq!(stuck, 0.0, "nobody is blamed");
+    }
+}
+
+/// The configuration's path in the words of a shell.
+fn run(folder: &Folder) -> String {
+    format!(
+        "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec {} run {}",
+        proxy::program().display(),
+        folder.path("anubis.toml").display()
+    )
+}
+
+/// A proxy that cannot tell where it listens: its log goes to `stderr`.
+fn with_logs(
+    config: Config,
+    stdout: Stdio,
+    stderr: Stdio,
+) -> (Running, std::net::SocketAddr, Folder) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("it is bound");
+    let text = config
+        .to_string()
+        .replace("127.0.0.1:0", &address.to_string());
+    let folder = Folder::with(text);
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", &run(&folder)])
+        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .stdout(stdout)
+        .stderr(stderr);
+    (Running::start(command), address, folder)
+}
+
+fn full() -> Stdio {
+    let full = File::options().write(true).open("/dev/full");
+    full.expect("the kernel has it").into()
+}
+
+#[tokio::test]
+async fn x8_full_disks_under_the_logs_hold_nobody_up() {
+    let backend = Backend::named("a").start();
+    let dead = Backend::refusing("dead").await;
+    let config =
+        Config::balanced([&backend, &dead]).global("log.access = \"json\"\nlog.level = \"debug\"");
+    let (running, address, _folder) = with_logs(config, full(), full());
+    let report = Load::of(500, address, 4).await;
+    report.assert_none_failed();
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn x8_a_log_that_nobody_reads_drops_lines_and_says_so() {
+    let backend = Backend::named("a").start();
+    let (unread, stdout) = std::io::pipe().expect("a pipe");
+    let config = Config::balanced([&backend])
+        .global("workers = 2\nlog.access = \"json\"\nadmin.address = \"127.0.0.2:0\"");
+    let (running, address, _folder) = with_logs(config, stdout.into(), Stdio::piped());
+    // More than the pipe and the buffers hold.
+    let path = format!("/{}", "x".repeat(6000));
+    let load = Load::at(address, &path, 4);
+    load.more(1200).await;
+    let report = load.stop().await;
+    report.assert_none_failed();
+    let admin = Admin::of_process(&running).await.address();
+    let scrape = Scrape::of(&text_at(admin));
+    let dropped = scrape.value("anubis_log_lines_dropped_total", &[("stream", "access")]);
+    assert!(dropped > 0.0);
+    running.signal(Signal::TERM);
+    assert_eq!(
+        running.ended().await,
+        Some(0),
+        "nor does the end wait for it"
+    );
+    drop(unread);
+}
+
+#[tokio::test]
+async fn x11_a_worker_that_does_not_come_back_is_told_of() {
+    let backend = Backend::named("a").start();
+    // The plugin may loop for so long that its worker does nothing else.
+    let config = Config::strategy("./mine.wasm")
+        .global("workers = 1")
+        .pool("deadline = \"2500ms\"\nbudget = \"1s\"")
+        .backend(&backend, "");
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+    let proxy = Folder::with(config.to_string() + admin)
+        .file(
+            "mine.wasm",
+            guests::live("(loop $forever (br $forever)) unreachable"),
+        )
+        .start()
+        .await;
+    let proxy = Metered::of(proxy).await;
+    let mut client = Client::connect(proxy.address()).await;
+    client.send_get("/").await;
+    let stuck = proxy.process().log("worker is stuck").await;
+    assert_eq!(stuck["worker"], 0, "{stuck}");
+    let back = proxy.process().log("worker goes on").await;
+    assert!(back["after_ms"].as_u64() > Some(1000), "{back}");
+    assert_eq!(client.response().await.text(), "a", "by the fallback");
+    let scrape = proxy.scrape();
+    assert_eq!(
+        scrape.value("anubis_worker_stuck_total", &[("worker", "0")]),
+        1.0
+    );
+    let age = scrape.value("anubis_worker_heartbeat_age_seconds", &[("worker", "0")]);
+    assert!(age < 1.0, "{age}");
+}
