@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anubis_tests::admin::Admin;
 use anubis_tests::client::get;
 use anubis_tests::load::Report;
-use anubis_tests::{Backend, Load, Proxy, guests};
+use anubis_tests::{Answer, Backend, Load, Proxy, guests};
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_secs(5);
@@ -105,4 +105,69 @@ async fn how_soon_an_upload_is_in_force() {
         "from PUT to the first pick: median {:.3?}, longest {:.3?}",
         took[20], took[39]
     );
+}
+
+#[tokio::test]
+#[ignore = "measures for half a minute and asserts little"]
+async fn what_a_thousand_checked_backends_cost() {
+    const BACKENDS: usize = 1_000;
+    let (fine, silent) = (
+        Backend::named("fine").start(),
+        Backend::named("silent").answer(Answer::silence()).start(),
+    );
+    for (case, ill, kind) in [
+        ("all well, http", 0, "http"),
+        ("all well, tcp", 0, "tcp"),
+        ("a tenth of them silent", BACKENDS / 10, "http"),
+        ("half of them silent", BACKENDS / 2, "http"),
+    ] {
+        let address = |number| match number < ill {
+            true => &silent,
+            false => &fine,
+        };
+        let backends: Vec<_> = (0..BACKENDS)
+            .map(|number| {
+                format!(
+                    "{{ name = \"{number}\", address = \"{}\" }}",
+                    address(number)
+                )
+            })
+            .collect();
+        let config = format!(
+            "workers = 1\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[pools.web]\nbackends = [{}]\n\
+             [pools.web.health-check]\ntype = \"{kind}\"\n",
+            backends.join(", ")
+        );
+        let proxy = Proxy::start(config).await;
+        // Beyond the first checks, which come closer together.
+        tokio::time::sleep(TIME).await;
+        let cpu = || cpu_seconds(&proxy, "health");
+        let (seen, before) = (fine.seen(), cpu());
+        tokio::time::sleep(TIME).await;
+        let checks = (fine.seen().opened - seen.opened) as f64 / TIME.as_secs_f64();
+        let share = (cpu() - before) / TIME.as_secs_f64() * 100.0;
+        let open = proxy.process().proc_entries("fd");
+        println!(
+            "{case:<34} {checks:>5.0} checks/s of the well, {share:>5.1} % of a core, {open:>4} descriptors"
+        );
+    }
+}
+
+/// CPU time of a thread of the proxy, by name.
+fn cpu_seconds(proxy: &Proxy, thread: &str) -> f64 {
+    let tasks = format!("/proc/{}/task", proxy.process().pid().as_raw_nonzero());
+    let tasks = std::fs::read_dir(tasks).expect("the process runs");
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let stat = stats
+        .into_iter()
+        .find(|stat| stat.contains(&format!("({thread})")))
+        .expect("it has this thread");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    // utime and stime, in hundredths of a second.
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }

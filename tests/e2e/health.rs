@@ -493,6 +493,29 @@ async fn two_pools_check_one_address_each_for_itself() {
 }
 
 #[tokio::test]
+async fn hundreds_of_silent_backends_do_not_keep_the_others_waiting() {
+    let silent = Backend::named("silent").answer(Answer::silence()).start();
+    let a = Backend::named("a").start();
+    let many: Vec<_> = (0..300)
+        .map(|number| format!("{{ name = \"{number}\", address = \"{silent}\" }}"))
+        .collect();
+    let config = format!(
+        "routes = [{{ pool = \"web\" }}]\n{}\n[pools.ill]\nbackends = [{}]\n\
+         [pools.ill.health-check]\nstart = \"unhealthy\"\ntimeout = \"60s\"\n",
+        pool([&a], ""),
+        many.join(", ")
+    );
+    let _proxy = Proxy::start(config).await;
+    // As many as may be under way at once: the others wait for a minute.
+    silent
+        .until("silent checks", |seen| seen.open() >= 128)
+        .await;
+    let more = a.seen().requests + 20;
+    a.requests(more).await;
+    assert_eq!(silent.seen().opened, 128);
+}
+
+#[tokio::test]
 async fn an_unhealthy_start_ends_with_the_first_passed_check() {
     let gate = Gate::new();
     let passed = gate.clone();

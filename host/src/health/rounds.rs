@@ -20,9 +20,12 @@ use crate::config::{BackendState, HealthSettings};
 use crate::generation::Generation;
 use crate::pool::Pool;
 
-/// Checks under way at once, each with a socket: more have to wait. With all
-/// of them silent for a second, that is as many checks a second.
-const AT_ONCE: usize = 256;
+/// Checks of healthy backends under way at once, each with a socket: more have
+/// to wait.
+const HEALTHY_AT_ONCE: usize = 256;
+/// The same of unhealthy ones, which may take their whole timeout each: they
+/// must not keep the others waiting.
+const UNHEALTHY_AT_ONCE: usize = 128;
 
 /// All backends that are checked.
 pub struct Rounds {
@@ -35,7 +38,8 @@ pub struct Rounds {
 struct Shared {
     pulse: Pulse,
     random: RefCell<fastrand::Rng>,
-    permits: Semaphore,
+    healthy: Semaphore,
+    unhealthy: Semaphore,
     /// The last check had no socket.
     starved: Cell<bool>,
 }
@@ -53,7 +57,8 @@ impl Rounds {
             shared: Rc::new(Shared {
                 pulse,
                 random: RefCell::new(random),
-                permits: Semaphore::new(AT_ONCE),
+                healthy: Semaphore::new(HEALTHY_AT_ONCE),
+                unhealthy: Semaphore::new(UNHEALTHY_AT_ONCE),
                 starved: Cell::new(false),
             }),
             running: FxHashMap::default(),
@@ -164,7 +169,11 @@ async fn run(subject: Rc<Subject>, shared: Rc<Shared>) {
 
 /// Checks a backend once; when that began.
 async fn check(subject: &Subject, shared: &Shared) -> Instant {
-    let permit = shared.permits.acquire().await;
+    let permits = match subject.is_healthy() {
+        true => &shared.healthy,
+        false => &shared.unhealthy,
+    };
+    let permit = permits.acquire().await;
     let began = Instant::now();
     let mark = shared.pulse.mark(began);
     let result = probe::check(&subject.target(), &subject.settings).await;

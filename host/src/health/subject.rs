@@ -54,6 +54,11 @@ impl Subject {
         }
     }
 
+    /// It is held for healthy.
+    pub fn is_healthy(&self) -> bool {
+        self.record.is_healthy()
+    }
+
     /// It is healthy and the last check says so too.
     pub fn is_settled(&self) -> bool {
         self.record.is_settled()
