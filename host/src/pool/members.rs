@@ -114,7 +114,12 @@ impl Membership {
 
     /// The member with this id.
     pub fn get(&self, id: u32) -> Option<&Member> {
-        self.index_of.get(&id).map(|&index| &self.list[index])
+        self.index(id).map(|index| &self.list[index])
+    }
+
+    /// Its place in the list.
+    pub fn index(&self, id: u32) -> Option<usize> {
+        self.index_of.get(&id).copied()
     }
 
     /// Nothing that a strategy can see differs.

@@ -186,7 +186,7 @@ fn respond(
         connection,
     } = answer;
     if let Some(session) = &outgoing.session {
-        session.mark(pool, attempt.picked().member, response.headers_mut());
+        session.mark(pool, attempt.picked(), response.headers_mut());
     }
     record.answered(response.status(), attempt.latency_us());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

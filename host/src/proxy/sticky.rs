@@ -13,7 +13,7 @@ use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use crate::config::{Carrier, CookieSettings, OnLost, SameSite, StickySettings};
 use crate::pool::{Sessions, Token};
 use crate::telemetry::metrics::SessionToken;
-use crate::worker::{Choice, LocalPool};
+use crate::worker::{Choice, LocalPool, Picked};
 
 /// Tokens of one request that are looked at. A browser sends two where two
 /// paths or domains have one; each costs a hash.
@@ -30,8 +30,9 @@ pub struct Session {
 enum Said {
     /// There is none that counts.
     Nothing,
-    /// This member has the session.
-    Member(usize),
+    /// The member with this stable id has the session: the pool may have been
+    /// replaced by the time that it is asked.
+    Member(u32),
     /// A backend had it that is gone.
     Gone,
 }
@@ -53,7 +54,8 @@ impl Session {
     ) -> Session {
         let now_s = now_s();
         let mut best = Best::default();
-        let read = |token: &[u8]| best.add(|| sessions.read(token, now_s));
+        let id_of = |member| pool.id_of(member);
+        let read = |token: &[u8]| best.add(|| sessions.read(token, now_s), id_of);
         match &settings.carrier {
             Carrier::Cookie(cookie) => take_cookies(headers, &cookie.name, read),
             Carrier::Header(name) => take_fields(headers, name, read),
@@ -68,7 +70,7 @@ impl Session {
         let (settings, _) = pool.sticky()?;
         let bound = match self.said {
             Said::Nothing => return None,
-            Said::Member(member) if tried.is_empty() => pool.claim_member(member, at_us),
+            Said::Member(id) if tried.is_empty() => pool.claim_member(id, at_us),
             Said::Member(_) | Said::Gone => Choice::Lost,
         };
         let moves = settings.on_lost == OnLost::Move;
@@ -76,9 +78,9 @@ impl Session {
         (!lost || !moves).then_some(bound)
     }
 
-    /// Makes a response of `member` the session's: its own word on the token is
-    /// dropped, and the client is told of a change.
-    pub fn mark(&self, pool: &LocalPool, member: usize, headers: &mut HeaderMap) {
+    /// Makes a response of the backend that was picked the session's: its own word
+    /// on the token is dropped, and the client is told of a change.
+    pub fn mark(&self, pool: &LocalPool, picked: &Picked, headers: &mut HeaderMap) {
         let Some((settings, sessions)) = pool.sticky() else {
             return;
         };
@@ -87,11 +89,11 @@ impl Session {
             Carrier::Header(name) => drop(headers.remove(name)),
         }
         match self.said {
-            Said::Member(same) if same == member => return,
+            Said::Member(same) if same == picked.id => return,
             Said::Member(_) | Said::Gone => pool.counts.sessions_moved.add(1),
             Said::Nothing => {}
         }
-        let token = sessions.issue(member, now_s());
+        let token = sessions.issue(picked.member, now_s());
         match &settings.carrier {
             Carrier::Cookie(cookie) => {
                 if let Ok(line) = HeaderValue::try_from(set_cookie(cookie, &token, settings.ttl)) {
@@ -116,13 +118,13 @@ struct Best {
 }
 
 impl Best {
-    fn add(&mut self, read: impl FnOnce() -> Token) {
+    fn add(&mut self, read: impl FnOnce() -> Token, id_of: impl FnOnce(usize) -> u32) {
         self.seen += 1;
         if self.good.is_some() || self.seen > LOOKED_AT {
             return;
         }
         match read() {
-            Token::Member(member) => self.good = Some(Said::Member(member)),
+            Token::Member(member) => self.good = Some(Said::Member(id_of(member))),
             Token::Gone => self.good = Some(Said::Gone),
             Token::Expired => self.expired = true,
             Token::Invalid => {}
@@ -330,7 +332,9 @@ mod tests {
     fn the_first_good_token_counts_and_few_are_looked_at() {
         let best = |tokens: &[Token]| {
             let mut best = Best::default();
-            tokens.iter().for_each(|token| best.add(|| *token));
+            tokens
+                .iter()
+                .for_each(|token| best.add(|| *token, |member| member as u32));
             best.result()
         };
         use Token::{Expired, Gone, Invalid, Member};

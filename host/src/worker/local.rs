@@ -189,6 +189,11 @@ impl LocalPool {
         Some((self.settings().sticky.as_ref()?, sessions))
     }
 
+    /// A member's stable id.
+    pub fn id_of(&self, member: usize) -> u32 {
+        self.pool().members.list[member].id
+    }
+
     /// A member's live cell.
     pub fn cell(&self, member: usize) -> &LiveCell {
         &self.pool().members.list[member].cell

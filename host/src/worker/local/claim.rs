@@ -92,10 +92,13 @@ impl LocalPool {
         }
     }
 
-    /// `member` for a request of a session that it has: the strategy is not
-    /// asked. Who drains keeps its sessions. Otherwise it is [`Choice::Full`], or
-    /// [`Choice::Lost`] if it may not be asked.
-    pub fn claim_member(self: &Rc<Self>, member: usize, at_us: u64) -> Choice {
+    /// The member with this id for a request of a session that it has: the strategy
+    /// is not asked. Who drains keeps its sessions. Otherwise it is [`Choice::Full`], or
+    /// [`Choice::Lost`] if it may not be asked or is gone.
+    pub fn claim_member(self: &Rc<Self>, id: u32, at_us: u64) -> Choice {
+        let Some(member) = self.pool().members.index(id) else {
+            return Choice::Lost;
+        };
         let wanted = &self.pool().members.list[member];
         let in_maintenance = wanted.settings.state == BackendState::Maintenance;
         if in_maintenance || !wanted.standing.is_eligible() {
@@ -103,7 +106,7 @@ impl LocalPool {
         }
         let picked = Picked {
             member,
-            id: wanted.id,
+            id,
             tag: 0,
             fallback: false,
             at_us,
