@@ -72,6 +72,9 @@ async fn every_operation_answers_as_the_document_says() {
     }
     let changed = admin.send("PATCH", A, json!({ "weight": 7 })).await;
     assert_eq!(changed.json["weight"], 7);
+    let all = "/v1/pools/web/backends";
+    let changed = admin.send("PATCH", all, json!({ "priority": 0 })).await;
+    assert_eq!(changed.json["backends"].as_array().map(Vec::len), Some(3));
     let new = json!({ "address": backends[0].to_string(), "weight": 2, "labels": { "k": "v" } });
     let path = "/v1/pools/web/backends/a%20new%20one";
     assert_eq!(admin.send("PUT", path, new.clone()).await.status(), 201);
@@ -793,4 +796,57 @@ async fn ctl_says_what_was_refused_and_ends_with_1() {
     assert_eq!(ended.code, Some(2));
     let ended = ctl("ftp://x", &["pools"]).await;
     assert_eq!(ended.code, Some(1));
+}
+
+#[tokio::test]
+async fn a_whole_pool_drains_and_comes_back() {
+    let gate = Gate::new();
+    let slow = Answer::text("slow").when(&gate);
+    let script = |name: &'static str| {
+        let slow = slow.clone();
+        Backend::named(name)
+            .script(move |request| match request.target.as_str() {
+                "/slow" => slow.clone(),
+                _ => Answer::text(name),
+            })
+            .start()
+    };
+    let backends = ["a", "b"].map(script);
+    let (proxy, admin) = administered("round-robin", &backends).await;
+    let mut running = Client::connect(proxy.address()).await;
+    running.send_get("/slow").await;
+    backends[0].request().await;
+    let drained = ctl(&admin.url(), &["drain", "web"]).await;
+    assert_eq!(drained.code, Some(0), "{}", drained.stderr);
+    assert_eq!(
+        drained.stdout.matches("drain").count(),
+        2,
+        "{}",
+        drained.stdout
+    );
+    let refused = get(proxy.address(), "/").await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.head.has("retry-after"));
+    assert_eq!(admin.get("/readyz").await.status(), 503);
+    gate.open();
+    assert_eq!(
+        running.response().await.text(),
+        "slow",
+        "what runs ends well"
+    );
+    let back = ctl(&admin.url(), &["activate", "web"]).await;
+    assert_eq!(back.code, Some(0), "{}", back.stderr);
+    assert_eq!(get(proxy.address(), "/").await.status(), 200);
+    let told = admin
+        .send(
+            "PATCH",
+            "/v1/pools/none/backends",
+            json!({ "state": "drain" }),
+        )
+        .await;
+    assert_eq!(told.status(), 404, "{}", told.detail());
+    let told = admin
+        .send("PATCH", "/v1/pools/web/backends", json!({}))
+        .await;
+    assert!(matches!(told.status(), 400 | 422), "{}", told.detail());
 }

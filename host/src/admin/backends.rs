@@ -70,12 +70,35 @@ pub async fn change(
     request: Request,
 ) -> Result<Response, Problem> {
     let wanted: model::BackendChange = read_json(request).await?;
-    let named = || format!("pool {pool}: backend {backend}");
+    let change = wanted_change(wanted, || format!("pool {pool}: backend {backend}"))?;
+    context
+        .control
+        .change_backend(&pool, &backend, change)
+        .await?;
+    show(State(context), Path((pool, backend))).await
+}
+
+/// Changes them of every backend at once: so a whole pool drains.
+pub async fn change_all(
+    State(context): State<Arc<Context>>,
+    Path(pool): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let wanted: model::BackendChange = read_json(request).await?;
+    let change = wanted_change(wanted, || format!("pool {pool}"))?;
+    context.control.change_backends(&pool, change).await?;
+    list(State(context), Path(pool)).await
+}
+
+fn wanted_change(
+    wanted: model::BackendChange,
+    named: impl Fn() -> String,
+) -> Result<BackendChange, Problem> {
     if wanted == model::BackendChange::default() {
         let detail = format!("{}: weight, capacity, priority or state is needed", named());
         return Err(Problem::unprocessable(detail));
     }
-    let change = BackendChange {
+    Ok(BackendChange {
         weight: wanted
             .weight
             .map(|number| weight(number, named))
@@ -83,12 +106,7 @@ pub async fn change(
         capacity: wanted.capacity,
         priority: wanted.priority,
         state: wanted.state.map(Into::into),
-    };
-    context
-        .control
-        .change_backend(&pool, &backend, change)
-        .await?;
-    show(State(context), Path((pool, backend))).await
+    })
 }
 
 /// Takes one out of the pool; what it has in flight it finishes.

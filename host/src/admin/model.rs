@@ -173,7 +173,8 @@ pub struct NewBackend {
     pub state: Option<BackendState>,
 }
 
-/// `PATCH /v1/pools/{pool}/backends/{backend}`: what is left out stays.
+/// `PATCH /v1/pools/{pool}/backends/{backend}`, and without a backend for all of
+/// them: what is left out stays.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackendChange {

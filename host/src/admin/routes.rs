@@ -27,7 +27,10 @@ fn routes() -> Routes {
         ("/v1/reload", post(process::reload)),
         ("/v1/pools", get(pools::list)),
         ("/v1/pools/{pool}", get(pools::show)),
-        ("/v1/pools/{pool}/backends", get(backends::list)),
+        (
+            "/v1/pools/{pool}/backends",
+            get(backends::list).patch(backends::change_all),
+        ),
         (
             "/v1/pools/{pool}/backends/{backend}",
             get(backends::show)

@@ -49,6 +49,7 @@ Examples:
   anubis ctl swap web least-time --config '{\"default-latency\": \"5ms\"}'
   anubis ctl rollback web
   anubis ctl drain web app-1
+  anubis ctl drain web
   anubis ctl --admin unix:/run/anubis/admin.sock top
 
 Exit codes:

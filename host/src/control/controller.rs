@@ -236,6 +236,11 @@ impl Controller {
                 let changed = change.of(self.backend(&pool, &name)?);
                 self.set_backend(&pool, &name, Some(changed))
             }
+            Command::ChangeBackends { pool, change } => {
+                let backends = self.served(&pool)?.pool.settings.backends.clone();
+                let changed = backends.into_iter().map(|one| change.of(one));
+                self.set_backends(&pool, changed.collect())
+            }
             Command::RemoveBackend { pool, name } => {
                 self.backend(&pool, &name)?;
                 if self.served(&pool)?.pool.settings.backends.len() == 1 {
@@ -364,6 +369,21 @@ impl Controller {
         self.change(None, |overrides| {
             let pool = overrides.of(pool);
             pool.set_backend(name, configured.as_ref(), now);
+        })
+    }
+
+    fn set_backends(
+        &mut self,
+        pool: &str,
+        backends: Vec<BackendSettings>,
+    ) -> Result<Reloaded, Refused> {
+        let configured = self.configured_pool(pool)?.backends.clone();
+        self.change(None, |overrides| {
+            let pool = overrides.of(pool);
+            for now in backends {
+                let before = configured.iter().find(|one| one.name == now.name);
+                pool.set_backend(&now.name.clone(), before, Some(now));
+            }
         })
     }
 

@@ -74,6 +74,10 @@ enum Command {
         name: String,
         change: BackendChange,
     },
+    ChangeBackends {
+        pool: String,
+        change: BackendChange,
+    },
     RemoveBackend {
         pool: String,
         name: String,
@@ -245,6 +249,20 @@ impl Control {
     ) -> Result<Reloaded, Refused> {
         let (pool, name) = (pool.to_owned(), name.to_owned());
         let command = Command::ChangeBackend { pool, name, change };
+        Ok(self.ask(command).await?.reloaded)
+    }
+
+    /// Changes all of a pool's backends, at once.
+    ///
+    /// # Errors
+    /// When there is no such pool.
+    pub async fn change_backends(
+        &self,
+        pool: &str,
+        change: BackendChange,
+    ) -> Result<Reloaded, Refused> {
+        let pool = pool.to_owned();
+        let command = Command::ChangeBackends { pool, change };
         Ok(self.ask(command).await?.reloaded)
     }
 

@@ -36,12 +36,21 @@ pub enum Action {
     Forget { pool: String },
     /// List what has been in force in a pool
     History { pool: String },
-    /// Send a backend no new requests
-    Drain { pool: String, backend: String },
-    /// Send a backend requests again
-    Activate { pool: String, backend: String },
-    /// Send a backend no new requests and close idle connections to it
-    Maintain { pool: String, backend: String },
+    /// Send a backend, or all of a pool, no new requests
+    Drain {
+        pool: String,
+        backend: Option<String>,
+    },
+    /// Send a backend, or all of a pool, requests again
+    Activate {
+        pool: String,
+        backend: Option<String>,
+    },
+    /// The same as drain, and close idle connections
+    Maintain {
+        pool: String,
+        backend: Option<String>,
+    },
     /// Change a backend's share of the requests
     Weight {
         pool: String,
@@ -117,14 +126,18 @@ impl Action {
                 teller.tell(ask, text::history).await
             }
             Self::Drain { pool, backend } => {
-                teller.change(pool, backend, to(BackendState::Drain)).await
+                teller
+                    .set(pool, backend.as_deref(), BackendState::Drain)
+                    .await
             }
             Self::Activate { pool, backend } => {
-                teller.change(pool, backend, to(BackendState::Active)).await
+                teller
+                    .set(pool, backend.as_deref(), BackendState::Active)
+                    .await
             }
             Self::Maintain { pool, backend } => {
-                let change = to(BackendState::Maintenance);
-                teller.change(pool, backend, change).await
+                let state = BackendState::Maintenance;
+                teller.set(pool, backend.as_deref(), state).await
             }
             Self::Weight {
                 pool,
@@ -214,6 +227,20 @@ impl Teller<'_> {
         print(for_people(&answer))
     }
 
+    /// Another state for a backend, or for all of a pool.
+    async fn set(&self, pool: &str, backend: Option<&str>, state: BackendState) -> Result<()> {
+        let change = BackendChange {
+            state: Some(state),
+            ..BackendChange::default()
+        };
+        let Some(backend) = backend else {
+            let path = format!("{}/backends", path(pool));
+            let ask = Ask::new(Method::PATCH, path).json(&change)?;
+            return self.tell(ask, text::backends).await;
+        };
+        self.change(pool, backend, change).await
+    }
+
     async fn change(&self, pool: &str, backend: &str, change: BackendChange) -> Result<()> {
         let ask = Ask::new(Method::PATCH, backend_path(pool, backend)).json(&change)?;
         self.tell(ask, text::backend).await
@@ -230,13 +257,6 @@ fn path(pool: &str) -> String {
 
 fn backend_path(pool: &str, backend: &str) -> String {
     format!("{}/backends/{}", path(pool), encoded(backend))
-}
-
-fn to(state: BackendState) -> BackendChange {
-    BackendChange {
-        state: Some(state),
-        ..BackendChange::default()
-    }
 }
 
 fn read_config(text: &str) -> Result<String> {
