@@ -58,6 +58,7 @@ impl Publisher {
             ..Builder::new(&engine, started, None)
         };
         let first = builder.generation(&settings, workers)?;
+        inheritance.tell_health(&first);
         let publish = watch::Sender::new(Arc::new(first));
         Ok(Publisher {
             engine,

@@ -404,6 +404,30 @@ async fn a_reload_keeps_what_is_known() {
     assert_eq!(proxy.process().stderr().matches(UNHEALTHY).count(), 1);
 }
 
+/// X6: the successor knows what its predecessor found out.
+#[tokio::test]
+async fn x6_a_successor_keeps_what_is_known() {
+    let (a, well) = switched("a");
+    let (b, _) = switched("b");
+    let (c, _) = switched("c");
+    let lines = "start = \"unhealthy\"\nrise = 2\nfall = 1000";
+    let proxy = Proxy::start(pool([&a, &b, &c], &lines.replace("1000", "1"))).await;
+    for _ in 0..3 {
+        proxy.log(HEALTHY).await;
+    }
+    well.store(false, Ordering::SeqCst);
+    proxy.log(UNHEALTHY).await;
+    // From its own checks it would not find out so soon.
+    let slow = pool([&a, &b, &c], lines).replace("\"30ms\"", "\"60s\"");
+    let slow = format!("{slow}interval-down = \"60s\"\n");
+    proxy.configure(slow);
+    proxy.log(super::RELOADED).await;
+    let before = others(&a);
+    proxy.process().upgrade().await;
+    assert_eq!(who(&proxy, 12).await, names(&["b", "c"]));
+    assert_eq!(others(&a), before);
+}
+
 #[tokio::test]
 async fn a_reload_that_leaves_the_checks_alone_leaves_them_running() {
     let gate = Gate::new();

@@ -46,6 +46,16 @@ impl Course {
         }
     }
 
+    /// The course of a backend that another process has checked before.
+    pub fn inherited(healthy: bool, since: Option<SystemTime>) -> Course {
+        Course {
+            healthy,
+            proven: true,
+            against: 0,
+            since,
+        }
+    }
+
     /// Takes in the result of a check.
     ///
     /// A backend that has been unhealthy from the start is healthy after its
@@ -80,6 +90,11 @@ impl Course {
     /// It is held for healthy.
     pub fn is_healthy(&self) -> bool {
         self.healthy
+    }
+
+    /// What it is held for rests on a result.
+    pub fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// Healthy, and the last result says so too: there is no hurry to know more.

@@ -16,7 +16,7 @@ mod schedule;
 mod subject;
 mod verdict;
 
-pub use record::{Record, Report};
+pub use record::{Finding, Record, Report};
 
 use std::io;
 use std::sync::Arc;
@@ -27,8 +27,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::generation::Generation;
+use crate::pool::Member;
 use pulse::{BEAT, Pulse};
 use rounds::Rounds;
+
+/// Goes on from what another process has found out of a backend, before anybody
+/// asks it.
+pub fn inherit(member: &Member, finding: Finding) {
+    member.standing.set_healthy(finding.healthy);
+    member.health.inherit(finding);
+}
 
 /// The running checks.
 pub struct Checks {

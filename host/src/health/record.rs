@@ -24,6 +24,17 @@ struct Status {
     error: Option<String>,
 }
 
+/// What another process has to know to go on from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// It is held for healthy, because of a result.
+    pub healthy: bool,
+    /// Since when; none where that never changed.
+    pub since: Option<SystemTime>,
+    /// What was wrong at the last check that failed.
+    pub error: Option<String>,
+}
+
 /// The last check that came to a result.
 #[derive(Debug, Clone, Copy)]
 struct Last {
@@ -91,6 +102,25 @@ impl Record {
         let forgotten = Status::new(HealthStart::Healthy);
         let before = std::mem::replace(&mut *self.lock(), forgotten);
         !before.course.is_healthy()
+    }
+
+    /// What was found out; nothing before the first result.
+    pub fn finding(&self) -> Option<Finding> {
+        let status = self.lock();
+        status.course.is_proven().then(|| Finding {
+            healthy: status.course.is_healthy(),
+            since: status.course.since(),
+            error: status.error.clone(),
+        })
+    }
+
+    /// Goes on from what another process has found out.
+    pub fn inherit(&self, finding: Finding) {
+        *self.lock() = Status {
+            course: Course::inherited(finding.healthy, finding.since),
+            last: None,
+            error: finding.error,
+        };
     }
 
     /// The backend is held for healthy.

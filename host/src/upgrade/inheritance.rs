@@ -11,13 +11,17 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, ensure};
+use rustc_hash::FxHashMap;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{getpid, getppid};
 use socket2::SockRef;
 
-use super::letter::{Letter, VARIABLE, VERSION};
+use super::letter::{Health, Letter, VARIABLE, VERSION};
+use crate::generation::Generation;
+use crate::health::{self, Finding};
 use crate::pool::inherit_sessions_secret;
 
 /// The first descriptor that a service manager passes (`sd_listen_fds(3)`).
@@ -32,6 +36,8 @@ pub struct Inheritance {
     listeners: Vec<Inherited>,
     admin: Option<(SocketAddr, TcpListener)>,
     admin_socket: Option<(PathBuf, OwnedFd)>,
+    /// What the process before knows of the backends' health.
+    health: Vec<Health>,
     /// Where the process before waits to hear that this one is ready.
     ready: Option<File>,
 }
@@ -86,6 +92,7 @@ impl Inheritance {
                 Some(admin) => Some((admin.path, own(admin.socket)?)),
                 None => None,
             },
+            health: letter.health,
             ready: Some(own(letter.ready)?.into()),
         })
     }
@@ -165,6 +172,35 @@ impl Inheritance {
             .as_ref()
             .filter(|(known, _)| known == path);
         found.map(|(_, socket)| socket.try_clone()).transpose()
+    }
+
+    /// Tells the backends of `generation` what the process before knows of their
+    /// health: to be done before anybody asks them.
+    pub fn tell_health(&self, generation: &Generation) {
+        let known: FxHashMap<_, _> = self
+            .health
+            .iter()
+            .map(|one| ((&*one.pool, &*one.backend, &*one.address), one))
+            .collect();
+        let pools = generation.pools.iter().map(|served| &*served.pool);
+        for pool in pools.filter(|pool| pool.settings.health_check.is_some()) {
+            for member in &pool.members.list {
+                let settings = &member.settings;
+                let identity = (
+                    &*pool.settings.name,
+                    &*settings.name,
+                    settings.address.as_str(),
+                );
+                if let Some(one) = known.get(&identity) {
+                    let finding = Finding {
+                        healthy: one.healthy,
+                        since: one.since.and_then(|since| UNIX_EPOCH.checked_add(since)),
+                        error: one.error.clone(),
+                    };
+                    health::inherit(member, finding);
+                }
+            }
+        }
     }
 
     /// This process serves: the one before may end. `socket` is where the admin

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct Letter {
     pub listeners: Vec<Listener>,
     pub admin: Option<Admin>,
     pub admin_socket: Option<AdminSocket>,
+    /// What the health checks have found out.
+    #[serde(default)]
+    pub health: Vec<Health>,
     /// What signs the tokens of sessions, in hexadecimal digits.
     pub session_secret: String,
 }
@@ -50,6 +54,20 @@ pub struct Admin {
 pub struct AdminSocket {
     pub path: PathBuf,
     pub socket: RawFd,
+}
+
+/// What is known of a backend's health.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    pub pool: String,
+    pub backend: String,
+    pub address: String,
+    pub healthy: bool,
+    /// Since the Unix epoch; none where that never changed.
+    pub since: Option<Duration>,
+    /// What was wrong at the last check that failed.
+    pub error: Option<String>,
 }
 
 /// Names the descriptor of the letter.

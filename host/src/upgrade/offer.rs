@@ -6,14 +6,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process::Child;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::Program;
-use super::letter::{Admin, AdminSocket, Letter, Listener, VARIABLE, VERSION};
+use super::letter::{Admin, AdminSocket, Health, Letter, Listener, VARIABLE, VERSION};
 use crate::generation::Generation;
-use crate::pool::sessions_secret;
+use crate::pool::{Member, Pool, sessions_secret};
 
 /// Handles to all that a successor inherits, which are closed with it.
 pub struct Offer {
@@ -79,6 +80,7 @@ impl Offer {
                 path,
                 socket: handles.keep(socket),
             }),
+            health: health(generation),
             session_secret: sessions_secret()?,
         };
         Ok(Offer {
@@ -106,6 +108,33 @@ impl Offer {
         self.handles.iter().try_for_each(inherit)?;
         Ok((command.spawn()?, self.ready))
     }
+}
+
+/// What the health checks have found out of the backends of `generation`.
+fn health(generation: &Generation) -> Vec<Health> {
+    let pools = generation.pools.iter().map(|served| &*served.pool);
+    let checked = pools.filter(|pool| pool.settings.health_check.is_some());
+    let found = |pool: &Pool, member: &Member| {
+        let finding = member.health.finding()?;
+        Some(Health {
+            pool: pool.settings.name.clone(),
+            backend: member.settings.name.clone(),
+            address: member.settings.address.to_string(),
+            healthy: finding.healthy,
+            since: finding
+                .since
+                .and_then(|since| since.duration_since(UNIX_EPOCH).ok()),
+            error: finding.error,
+        })
+    };
+    checked
+        .flat_map(|pool| {
+            pool.members
+                .list
+                .iter()
+                .filter_map(move |one| found(pool, one))
+        })
+        .collect()
 }
 
 #[derive(Default)]
