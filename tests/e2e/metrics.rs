@@ -488,11 +488,17 @@ async fn every_metric_is_documented_and_every_documented_metric_exists() {
     // With both logs, so that both can have dropped lines.
     let config = Config::balanced([&a])
         .global("log.access = \"json\"")
-        .pool("sticky = { cookie = \"b\" }");
+        .pool("sticky = { cookie = \"b\" }")
+        // One check soon, and no other for a long time.
+        .pool("health-check = { interval = \"1h\", interval-down = \"10ms\" }");
     let proxy = Metered::start(config).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
     proxy
         .until("anubis_pool_requests_total", &code("2xx"), 1)
+        .await;
+    let passed = attempts("a", "passed");
+    proxy
+        .until("anubis_backend_health_checks_total", &passed, 1)
         .await;
     let scrape = proxy.scrape();
     let (told, documented) = (told(&scrape), documented());
