@@ -76,6 +76,33 @@ enum Drain {
 pub struct Open(Rc<Worker>);
 
 impl Worker {
+    /// A worker without connections that serves `first`.
+    pub fn new(
+        index: usize,
+        started: Instant,
+        first: Arc<Generation>,
+        spread: Arc<Spread>,
+        access: Option<AccessLog>,
+        heartbeats: Arc<Heartbeats>,
+    ) -> Rc<Worker> {
+        let upstreams = Upstreams::default();
+        let now_us = started.elapsed().as_micros() as u64;
+        let first = Adopted::new(first, None, &upstreams, now_us);
+        Rc::new(Worker {
+            index,
+            started,
+            random: RefCell::default(),
+            adopted: RefCell::new(Rc::new(first)),
+            upstreams,
+            spread,
+            access,
+            heartbeats,
+            drain_stage: Cell::new(Drain::No),
+            opened: Cell::new(0),
+            emptied: RefCell::default(),
+        })
+    }
+
     /// The generation for a request that begins now.
     pub fn generation(&self) -> Rc<Adopted> {
         Rc::clone(&self.adopted.borrow())
@@ -155,7 +182,8 @@ impl Worker {
         }
     }
 
-    async fn emptied(&self) {
+    /// Ends once nothing is open.
+    pub async fn emptied(&self) {
         poll_fn(|cx| {
             if self.opened.get() == 0 {
                 return Poll::Ready(());
@@ -209,26 +237,8 @@ async fn serve(seat: Seat) {
         access,
         heartbeats,
     } = seat;
-    let upstreams = Upstreams::default();
-    let first = Adopted::new(
-        Arc::clone(&generations.borrow_and_update()),
-        None,
-        &upstreams,
-        started.elapsed().as_micros() as u64,
-    );
-    let worker = Rc::new(Worker {
-        index,
-        started,
-        random: RefCell::default(),
-        adopted: RefCell::new(Rc::new(first)),
-        upstreams,
-        spread,
-        access,
-        heartbeats,
-        drain_stage: Cell::new(Drain::No),
-        opened: Cell::new(0),
-        emptied: RefCell::default(),
-    });
+    let first = Arc::clone(&generations.borrow_and_update());
+    let worker = Worker::new(index, started, first, spread, access, heartbeats);
     worker.generation().keep_house(worker.now_us());
     tokio::task::spawn_local(timer::sweep());
     let housekeeper = Rc::clone(&worker);

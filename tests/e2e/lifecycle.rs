@@ -366,22 +366,6 @@ async fn a_reload_may_open_and_close_listeners() {
 }
 
 #[tokio::test]
-async fn reloads_under_load_fail_nothing() {
-    let backends = ["a", "b", "c"].map(|name| Backend::named(name).start());
-    let proxy = Proxy::start(Config::balanced(&backends)).await;
-    let load = Load::start(proxy.address(), 8);
-    for round in 0..20 {
-        load.more(20).await;
-        proxy.configure(
-            Config::balanced(&backends[..1 + round % 3])
-                .pool(&format!("tries = {}", 1 + round % 2)),
-        );
-        proxy.log(RELOADED).await;
-    }
-    load.stop().await.assert_none_failed();
-}
-
-#[tokio::test]
 async fn no_client_can_make_it_panic() {
     let backend = Backend::named("a").start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;

@@ -16,6 +16,7 @@ mod health;
 mod lifecycle;
 mod log;
 mod metrics;
+mod mixed;
 mod plugins;
 mod process;
 mod regressions;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anubis_tests::client::{get, raw};
-use anubis_tests::proxy::{self, Folder, Running};
+use anubis_tests::proxy::{self, Folder, Running, gone};
 use anubis_tests::{Admin, Answer, Backend, Client, Config, Gate, Load, PATIENCE, Proxy, within};
 use rustix::process::Signal;
 use serde_json::json;
@@ -91,25 +91,20 @@ async fn x6_what_is_in_flight_is_finished_by_the_old_process() {
     client.send_get("/slow").await;
     client.head().await;
     proxy.process().signal(Signal::USR2);
-    let replaced = proxy.process().replaced();
-    let meanwhile = async {
-        // The old one has stopped accepting: its grace time has begun.
-        proxy.log("listening").await;
-        for _ in 0..5 {
-            assert_eq!(get(proxy.address(), "/").await.text(), "fast");
-        }
-        gate.open();
-        let mut body = Vec::new();
-        let framing = anubis_tests::wire::Framing::Length(10);
-        let read = client
-            .reader
-            .body(framing, |piece| body.extend_from_slice(piece));
-        read.await.expect("it is whole");
-        assert_eq!(body, b"firstlater");
-        drop(client);
-    };
-    let both = async { tokio::join!(replaced, meanwhile) };
-    within("both", both).await;
+    let old = proxy.process().replaced().await;
+    for _ in 0..5 {
+        assert_eq!(get(proxy.address(), "/").await.text(), "fast");
+    }
+    gate.open();
+    let mut body = Vec::new();
+    let framing = anubis_tests::wire::Framing::Length(10);
+    let reading = client
+        .reader
+        .body(framing, |piece| body.extend_from_slice(piece));
+    within("the rest", reading).await.expect("it is whole");
+    assert_eq!(body, b"firstlater");
+    drop(client);
+    gone(old).await;
     assert_eq!(get(proxy.address(), "/").await.text(), "fast");
 }
 

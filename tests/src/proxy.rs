@@ -362,25 +362,21 @@ impl Running {
     /// ended: from then on that is the process.
     pub async fn upgrade(&self) {
         self.signal(Signal::USR2);
-        self.replaced().await;
+        let old = self.replaced().await;
+        gone(old).await;
     }
 
-    /// Waits until another process has taken the place of this one.
-    pub async fn replaced(&self) {
+    /// Waits until another process has taken the place of this one, which may have
+    /// something to finish; the number of the old one.
+    pub async fn replaced(&self) -> Pid {
         let old = self.pid();
         let line = self.log("replaced by another process").await;
         let number = line["process"]
             .as_i64()
             .and_then(|it| i32::try_from(it).ok());
         let new = number.and_then(Pid::from_raw);
-        let ended = async {
-            // The kernel sends no event for it.
-            while is_running(old) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        within("the old process to end", ended).await;
         *self.successor.lock().expect("no holder panics") = new;
+        old
     }
 
     /// The number of the process.
@@ -475,6 +471,17 @@ impl Drop for Running {
             );
         }
     }
+}
+
+/// Waits until a process has ended.
+pub async fn gone(process: Pid) {
+    let ended = async {
+        // The kernel sends no event for it.
+        while is_running(process) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("the old process to end", ended).await;
 }
 
 /// There is such a process, and it is not only waiting to be waited for.

@@ -178,3 +178,77 @@ impl Drop for Attempt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::*;
+    use crate::listener::Spread;
+    use crate::plugin::Engine;
+    use crate::proxy::visit::Visit;
+    use crate::reload::Publisher;
+    use crate::strategy::Inbound;
+    use crate::upgrade::Inheritance;
+    use crate::watchdog::Heartbeats;
+    use crate::worker::Choice;
+
+    const SETTINGS: &str = "workers = 1\n[[listeners]]\naddress = '127.0.0.1:0'\n\
+        [pools.p]\nstrategy = 'fallback'\nbackends = [{ address = '127.0.0.1:1', capacity = 1 }]\n";
+
+    /// A worker without a thread of its own.
+    fn worker() -> Rc<Worker> {
+        let settings = crate::config::parse(SETTINGS, Path::new("test.toml")).expect("right");
+        let (engine, started) = (Engine::new().expect("an engine"), Instant::now());
+        let publisher = Publisher::start(engine, settings, &Inheritance::default(), started);
+        let first = publisher.expect("a free port").current();
+        let spread = Arc::new(Spread::new(Vec::new()));
+        Worker::new(
+            0,
+            started,
+            first,
+            spread,
+            None,
+            Arc::new(Heartbeats::new(started, 1)),
+        )
+    }
+
+    #[test]
+    fn x9_a_task_that_panics_takes_nothing_with_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+            let worker = worker();
+            let pool = Rc::clone(worker.generation().route("", "/").expect("the only pool"));
+            for _ in 0..3 {
+                let (here, there) = (Rc::clone(&worker), Rc::clone(&pool));
+                let dies = spawn_local(async move {
+                    let _open = here.open();
+                    let _visit = Visit::begin(&here, &there, 0);
+                    let head = &mut Inbound::default();
+                    let Choice::Backend(claim) = there.claim(&here, 0, head, 0, &[]) else {
+                        unreachable!("the one before has left");
+                    };
+                    let _attempt = Attempt::begin(&here, claim, 0);
+                    yield_now().await;
+                    panic!("as a mistake of ours would");
+                });
+                let lives = spawn_local(async {
+                    yield_now().await;
+                    yield_now().await;
+                });
+                yield_now().await;
+                assert_eq!(pool.cell(0).in_flight(), 1);
+                assert_eq!(pool.counts.in_flight(), 1);
+                assert!(dies.await.is_err_and(|error| error.is_panic()));
+                lives.await.expect("the others go on");
+                assert_eq!(pool.cell(0).in_flight(), 0);
+                assert_eq!(pool.counts.in_flight(), 0);
+                worker.emptied().await;
+            }
+        });
+    }
+}

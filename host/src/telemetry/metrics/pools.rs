@@ -54,6 +54,12 @@ impl PoolCounts {
         self.durations.observe(us);
     }
 
+    /// Requests that have not ended.
+    #[cfg(test)]
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.get()
+    }
+
     /// The proxy answers a request itself.
     pub fn refused(&self, why: Refused) {
         self.refused[why as usize].add(1);
