@@ -115,7 +115,7 @@ async fn an_unhealthy_backend_gets_no_requests_until_it_is_healthy_again() {
 #[tokio::test]
 async fn a_check_says_who_asks_and_takes_its_connection_along() {
     let a = Backend::named("a").start();
-    let lines = "headers = { X-Check = \"yes\" }\nhost = \"status.internal\"\nmethod = \"HEAD\"";
+    let lines = "headers = { X-Check = \"yes\", accept = \"text/plain\" }\nhost = \"status.internal\"\nmethod = \"HEAD\"";
     let _proxy = Proxy::start(pool([&a], lines)).await;
     let check = a.request().await;
     assert_eq!((&*check.method, &*check.target), ("HEAD", "/healthz"));
@@ -125,6 +125,7 @@ async fn a_check_says_who_asks_and_takes_its_connection_along() {
     assert_eq!(head.one("host"), Some("status.internal"));
     assert_eq!(head.one("connection"), Some("close"));
     assert_eq!(head.one("x-check"), Some("yes"));
+    assert_eq!(head.one("accept"), Some("text/plain"));
     a.until("every check's connection but the last to be over", |seen| {
         seen.requests >= 3 && seen.open() <= 1
     })
@@ -447,6 +448,38 @@ async fn a_reload_that_leaves_the_checks_alone_leaves_them_running() {
     assert_eq!(a.seen().aborted, 0, "the check under way went on");
 }
 
+/// X3: what is checked follows many reloads, and nothing is left behind.
+#[tokio::test]
+async fn x3_many_reloads_leave_one_check_a_backend() {
+    let backends = ["a", "b", "c"].map(|name| Backend::named(name).start());
+    let [a, b, c] = &backends;
+    let proxy = Metered::start(pool([a, b, c], "")).await;
+    let load = Load::start(proxy.address(), 2);
+    for round in 0..40 {
+        // The checks change, a backend goes or comes, or nothing of both.
+        let lines = format!("rise = {}", round % 3 + 1);
+        proxy.configure(match round % 4 {
+            0 => pool([a, b], &lines),
+            _ => pool([a, b, c], &lines),
+        });
+        proxy.proxy().log(super::RELOADED).await;
+    }
+    load.stop().await.assert_none_failed();
+    let scrape = proxy.scrape();
+    for name in ["a", "b", "c"] {
+        let labels = [("pool", "web"), ("backend", name)];
+        assert_eq!(scrape.value("anubis_backend_healthy", &labels), 1.0);
+    }
+    // One check at a time: at most one connection of its own and some of the load.
+    proxy.configure(pool([a, b], "interval-down = \"60s\"").replace("\"30ms\"", "\"60s\""));
+    proxy.proxy().log(super::RELOADED).await;
+    for backend in &backends {
+        backend
+            .until("the connections to end", |seen| seen.open() == 0)
+            .await;
+    }
+}
+
 #[tokio::test]
 async fn without_the_table_all_are_healthy_again() {
     let (a, well) = switched("a");
@@ -698,6 +731,9 @@ async fn the_admin_api_shows_what_is_known() {
     assert!(line("BACKEND").ends_with("HEALTH"), "{ended:?}");
     assert!(line("a ").ends_with("unhealthy: status 500"), "{ended:?}");
     assert!(line("b ").ends_with("healthy"), "{ended:?}");
+    let told = admin.get("/v1/pools").await.json;
+    assert_eq!(told["pools"][0]["backends"]["unhealthy"], 1, "{told}");
+    assert_eq!(told["pools"][0]["backends"]["active"], 2, "{told}");
 }
 
 #[tokio::test]

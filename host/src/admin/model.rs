@@ -83,6 +83,8 @@ pub struct BackendCounts {
     pub active: usize,
     pub drain: usize,
     pub maintenance: usize,
+    /// Those that fail their health checks, in whatever state they are.
+    pub unhealthy: usize,
 }
 
 /// `GET /v1/pools/{pool}`

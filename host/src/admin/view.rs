@@ -33,6 +33,7 @@ pub fn pool_summary(served: &Served) -> model::PoolSummary {
             BackendState::Maintenance => &mut summary.backends.maintenance,
         };
         *count += 1;
+        summary.backends.unhealthy += usize::from(!member.standing.is_healthy());
     }
     summary
 }

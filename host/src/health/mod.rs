@@ -31,6 +31,9 @@ use crate::pool::Member;
 use pulse::{BEAT, Pulse};
 use rounds::Rounds;
 
+/// Look-ups of backends' names at once; each may take longer than its check.
+const NAME_LOOKUPS: usize = 64;
+
 /// Goes on from what another process has found out of a backend, before anybody
 /// asks it.
 pub fn inherit(member: &Member, finding: Finding) {
@@ -53,6 +56,8 @@ impl Checks {
     pub fn start(generations: watch::Receiver<Arc<Generation>>) -> io::Result<Checks> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // For names that have to be looked up.
+            .max_blocking_threads(NAME_LOOKUPS)
             .build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()

@@ -18,6 +18,7 @@ pub fn pools(pools: &Pools) -> String {
         ">ACTIVE",
         ">DRAIN",
         ">MAINTENANCE",
+        ">UNHEALTHY",
         ">IN FLIGHT",
     ]);
     for pool in &pools.pools {
@@ -29,6 +30,7 @@ pub fn pools(pools: &Pools) -> String {
             pool.backends.active.to_string(),
             pool.backends.drain.to_string(),
             pool.backends.maintenance.to_string(),
+            pool.backends.unhealthy.to_string(),
             pool.in_flight.to_string(),
         ]);
     }
