@@ -30,7 +30,7 @@ use crate::listener::{Handed, Place};
 use crate::proxy::{self, Forwarding};
 use crate::telemetry::metrics::{Connected, Ended};
 use crate::timer::Alarm;
-use crate::worker::Worker;
+use crate::worker::{Open, Worker};
 
 /// Sent before closing on a client that did not finish its request head in
 /// time (RFC 9110 section 15.5.9).
@@ -223,7 +223,10 @@ pub fn spawn(
     listener: Listening,
     place: Place,
 ) {
-    tokio::task::spawn_local(serve(Rc::clone(worker), stream, peer, listener, place));
+    // From here on, not from when the task gets its turn: a worker that ends at this
+    // moment waits for it.
+    let open = worker.open();
+    tokio::task::spawn_local(serve(open, stream, peer, listener, place));
 }
 
 /// Serves a connection that another worker accepted.
@@ -241,13 +244,13 @@ pub fn spawn_handed(worker: &Rc<Worker>, handed: Handed) {
 }
 
 async fn serve(
-    worker: Rc<Worker>,
+    open: Open,
     stream: TcpStream,
     peer: SocketAddr,
     listener: Listening,
     _place: Place,
 ) {
-    let _open = worker.open();
+    let worker = Rc::clone(open.worker());
     // Without it, small responses would wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let watch = Arc::new(Watch::new(&listener.settings));

@@ -195,6 +195,13 @@ impl Worker {
     }
 }
 
+impl Open {
+    /// Who waits for it.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.0
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         let open = self.0.opened.get() - 1;
@@ -272,5 +279,15 @@ async fn serve(seat: Seat) {
         biased;
         () = late => {}
         () = worker.drain(farewell) => {}
+    }
+    // Whoever would still hand over keeps it; what was on its way is served.
+    handed.close();
+    let mut rest = false;
+    while let Some(handed) = handed.recv().await {
+        connection::spawn_handed(&worker, handed);
+        rest = true;
+    }
+    if rest {
+        worker.drain(farewell).await;
     }
 }
