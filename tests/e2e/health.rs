@@ -142,6 +142,20 @@ async fn without_a_host_the_backends_address_is_named() {
 }
 
 #[tokio::test]
+async fn a_backend_may_be_given_by_name() {
+    let a = Backend::named("a").start();
+    let port = a.address().port();
+    let config = pool([&a], "").replace("127.0.0.1:", "localhost:");
+    // The listener's own is no name.
+    let config = config.replace("localhost:0", "127.0.0.1:0");
+    let proxy = Metered::start(config).await;
+    let labels = [("pool", "web"), ("backend", "a"), ("result", "passed")];
+    within_scrape(&proxy, "anubis_backend_health_checks_total", &labels).await;
+    let host = format!("localhost:{port}");
+    assert_eq!(a.request().await.head.one("host"), Some(&*host));
+}
+
+#[tokio::test]
 async fn statuses_are_as_expected_or_not() {
     let moved = Backend::named("moved")
         .answer(Answer::head("302 Found", &[("Content-Length", "0")]))
