@@ -5,7 +5,7 @@
 
 mod local;
 
-pub use local::{Adopted, Choice, Claim, Lease, LocalPool, Picked};
+pub use local::{Adopted, AtLimit, Choice, Claim, Lease, LocalPool, Picked, Slot};
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -145,7 +145,9 @@ impl Worker {
         let now_us = self.now_us();
         let adopted = Adopted::new(generation, Some(&previous), &self.upstreams, now_us);
         adopted.keep_house(now_us);
-        *self.adopted.borrow_mut() = Rc::new(adopted);
+        let adopted = Rc::new(adopted);
+        *self.adopted.borrow_mut() = Rc::clone(&adopted);
+        adopted.wake_queues();
         drop(previous);
         self.upstreams.forget_unused();
     }

@@ -19,6 +19,7 @@ mod metrics;
 mod mixed;
 mod plugins;
 mod process;
+mod queue;
 mod regressions;
 mod retry;
 mod routes;

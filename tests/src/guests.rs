@@ -46,6 +46,17 @@ pub fn strategy(body: &str) -> Vec<u8> {
     wat::parse_str(COMPONENT.replace("BODY", body)).unwrap_or_else(|error| panic!("guest: {error}"))
 }
 
+/// What a strategy's `body` leaves to have the request wait.
+pub const WAIT: &str =
+    "(block (result i32) (i32.store (i32.const 16) (i32.const 1)) (i32.const 1))";
+
+/// What a strategy's `body` leaves to refuse the request with this status.
+pub fn reject(status: u16) -> String {
+    // The case in the first byte, its status in the third and fourth.
+    let case = 2 + (u32::from(status) << 16);
+    format!("(block (result i32) (i32.store (i32.const 16) (i32.const 1)) (i32.const {case}))")
+}
+
 /// A component within every limit on what a plugin may hold whose compilation
 /// takes many seconds all the same.
 pub fn slow_to_compile() -> Vec<u8> {
@@ -145,7 +156,9 @@ const COMPONENT: &str = r#"
 mod tests {
     #[test]
     fn the_text_is_a_component() {
-        for guest in [super::always(1), super::live("unreachable")] {
+        let rejects = super::strategy(&super::reject(429));
+        let waits = super::live(super::WAIT);
+        for guest in [super::always(1), super::live("unreachable"), rejects, waits] {
             assert!(guest.starts_with(b"\0asm"));
         }
     }

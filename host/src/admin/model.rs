@@ -67,6 +67,8 @@ pub struct PoolSummary {
     pub backends: BackendCounts,
     /// Attempts in flight to all its backends.
     pub in_flight: u64,
+    /// Requests that wait until a backend has room.
+    pub queued: u64,
 }
 
 /// A strategy in a list.
@@ -92,7 +94,23 @@ pub struct BackendCounts {
 pub struct Pool {
     pub name: String,
     pub strategy: Strategy,
+    pub admission: Admission,
     pub backends: Vec<Backend>,
+}
+
+/// Who is let in to a pool's backends, and who waits.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Admission {
+    /// Most requests at once that have a backend; 0 = no limit.
+    pub max_requests: u32,
+    /// How many have one; 0 where there is no limit.
+    pub requests: u32,
+    /// Most requests that may wait; 0 = they are refused.
+    pub queue_size: u64,
+    /// How many wait.
+    pub queued: u64,
+    /// How long one may wait.
+    pub queue_timeout_us: u64,
 }
 
 /// `GET /v1/pools/{pool}/backends`

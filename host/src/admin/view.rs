@@ -24,6 +24,7 @@ pub fn pool_summary(served: &Served) -> model::PoolSummary {
         },
         backends: model::BackendCounts::default(),
         in_flight: 0,
+        queued: served.pool.queue.len() as u64,
     };
     for member in &served.pool.members.list {
         summary.in_flight += u64::from(member.cell.in_flight());
@@ -43,7 +44,19 @@ pub fn pool(served: &Served, now_us: u64) -> model::Pool {
     model::Pool {
         name: served.pool.settings.name.clone(),
         strategy: strategy(served.history.current()),
+        admission: admission(&served.pool),
         backends: backends(served, now_us),
+    }
+}
+
+fn admission(pool: &Pool) -> model::Admission {
+    let settings = &pool.settings;
+    model::Admission {
+        max_requests: settings.max_requests,
+        requests: pool.requests.count(),
+        queue_size: settings.queue_size as u64,
+        queued: pool.queue.len() as u64,
+        queue_timeout_us: micros(settings.queue_timeout),
     }
 }
 

@@ -142,6 +142,11 @@ impl PoolSettings {
             keep_alive_connections: 256,
             tunnel_timeout: Duration::from_secs(60 * 60),
             health_check: None,
+            max_requests: 0,
+            queue_size: 0,
+            // Who waits longer for a page has gone, or asks again besides.
+            queue_timeout: Duration::from_secs(5),
+            retry_after: Duration::from_secs(1),
             sticky: None,
         }
     }

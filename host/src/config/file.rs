@@ -159,6 +159,10 @@ pub struct Pool {
     pub keep_alive_connections: Option<Whole<0, 65_535>>,
     pub tunnel_timeout: Option<Text<Time<1>>>,
     pub health_check: Option<HealthCheck>,
+    pub max_requests: Option<Whole<0, 4_294_967_295>>,
+    pub queue_size: Option<Whole<0, 1_000_000>>,
+    pub queue_timeout: Option<Text<Time<1>>>,
+    pub retry_after: Option<Text<Time<0>>>,
     pub sticky: Option<Spanned<Sticky>>,
 }
 

@@ -283,6 +283,17 @@ pub struct PoolSettings {
     pub tunnel_timeout: Duration,
     /// How its backends are checked. Default: not at all.
     pub health_check: Option<HealthSettings>,
+    /// Most requests at once that have a backend, over all workers; 0
+    /// (default) = no limit.
+    pub max_requests: u32,
+    /// Most requests that wait until a backend has room; 0 (default): they are
+    /// refused.
+    pub queue_size: usize,
+    /// How long one may wait. Default 5 s.
+    pub queue_timeout: Duration,
+    /// What `Retry-After` says where the pool takes no request now; 0 = it is
+    /// not sent. Default 1 s.
+    pub retry_after: Duration,
     /// Sessions stay with their backend. Default: they do not.
     pub sticky: Option<StickySettings>,
 }

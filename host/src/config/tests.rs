@@ -128,6 +128,9 @@ fn everything_about_a_pool_is_read() {
     assert_eq!(pool.keep_alive, Duration::from_secs(5));
     assert_eq!(pool.keep_alive_connections, 255);
     assert_eq!(pool.tunnel_timeout, Duration::from_secs(7200));
+    assert_eq!((pool.max_requests, pool.queue_size), (1000, 500));
+    assert_eq!(pool.queue_timeout, Duration::from_secs(6));
+    assert_eq!(pool.retry_after, Duration::from_secs(10));
     let cookie = CookieSettings {
         name: "backend".into(),
         path: "/api".into(),

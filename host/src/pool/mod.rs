@@ -6,6 +6,8 @@
 mod ewma;
 mod live;
 mod members;
+mod queue;
+mod requests;
 mod row;
 mod sessions;
 mod snapshot;
@@ -13,6 +15,8 @@ mod standing;
 
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
+pub use queue::{Held, Place, Queue};
+pub use requests::Requests;
 pub use row::Row;
 pub use sessions::{Sessions, Token, inherit_sessions_secret, sessions_secret};
 pub use snapshot::Snapshot;
@@ -26,13 +30,17 @@ use crate::config::PoolSettings;
 use crate::telemetry::metrics::{Ledger, PoolCounts};
 
 /// One pool of one generation: immutable but for the live columns, the
-/// standings, the sequence and the counts, which it shares with the same pool of other generations.
+/// standings, the queue, the sequence and the counts, which it shares with the same pool of other generations.
 pub struct Pool {
     pub settings: PoolSettings,
     pub members: Arc<Membership>,
     pub counts: Arc<Ledger<PoolCounts>>,
     /// Moves on whenever a member's standing changes.
     pub eligibility: Arc<Eligibility>,
+    /// Who waits for one of its backends.
+    pub queue: Arc<Queue>,
+    /// Who is counted for its limit.
+    pub requests: Arc<Requests>,
     sequence: Arc<Sequence>,
     /// Where the pool's settings want some.
     sessions: Option<Sessions>,
@@ -46,8 +54,10 @@ struct Sequence(AtomicU64);
 impl Pool {
     /// The pool that `settings` describe. What `previous`, the pool of this
     /// name in the generation before, has in common with it is carried over:
-    /// ids, load, latency, standing, the sequence and the counts.
+    /// ids, load, latency, standing, the queue, the sequence and the counts.
     pub fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
+        let queue = previous.map(|pool| Arc::clone(&pool.queue));
+        let queue = queue.unwrap_or_default();
         Pool {
             members: Arc::new(Membership::new(
                 &settings,
@@ -58,6 +68,10 @@ impl Pool {
                 .unwrap_or_default(),
             eligibility: previous
                 .map(|pool| Arc::clone(&pool.eligibility))
+                .unwrap_or_else(|| Arc::new(Eligibility::waking(&queue))),
+            queue,
+            requests: previous
+                .map(|pool| Arc::clone(&pool.requests))
                 .unwrap_or_default(),
             sequence: previous
                 .map(|pool| Arc::clone(&pool.sequence))

@@ -4,7 +4,10 @@
 //! by every worker's snapshot. A backend keeps its standing for as long as it is
 //! in the pool, across reloads and swaps, as it keeps its id.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::Queue;
 
 /// Whether one backend may be asked, over all workers. Eligible until somebody
 /// says otherwise.
@@ -59,15 +62,26 @@ impl Standing {
 
 /// Tells the workers' snapshots that a standing of their pool changed: they
 /// compare one number for each pick. Shared by a pool's generations.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Eligibility {
     version: AtomicU64,
+    /// Who may be asked now is news for those who wait.
+    queue: Arc<Queue>,
 }
 
 impl Eligibility {
+    /// Of a pool whose requests wait in `queue`.
+    pub fn waking(queue: &Arc<Queue>) -> Eligibility {
+        Eligibility {
+            version: AtomicU64::new(0),
+            queue: Arc::clone(queue),
+        }
+    }
+
     /// Some standing of the pool is another now.
     pub fn changed(&self) {
         self.version.fetch_add(1, Ordering::Release);
+        self.queue.changed();
     }
 
     /// How many changes there were.

@@ -9,7 +9,7 @@ use super::body::Upload;
 use crate::pool::Sample;
 use crate::strategy::{Failure, Outcome};
 use crate::telemetry::metrics::Attempted;
-use crate::worker::{Claim, Lease, Picked, Worker};
+use crate::worker::{Claim, Lease, Picked, Slot, Worker};
 
 /// A running attempt. Dropping it without a word means that the client left.
 pub struct Attempt {
@@ -49,6 +49,11 @@ impl Attempt {
             status: None,
             end: End::Open,
         }
+    }
+
+    /// It is the request's last, and keeps its place in the pool until it ends.
+    pub fn holds(&mut self, slot: Option<Slot>) {
+        self.lease.holds(slot);
     }
 
     /// Where to.

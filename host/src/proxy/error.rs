@@ -1,5 +1,7 @@
 //! Whose fault it is, which status that makes, and whether to try elsewhere.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -8,9 +10,6 @@ use super::body::ResponseBody;
 use crate::strategy::Failure;
 use crate::telemetry::metrics::Refused;
 use crate::transport::Cause;
-
-/// Seconds after which a client may try again when no backend could take its request.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// An answer that the proxy gives itself. It names the status and nothing
 /// internal: no backend, pool, plugin or address.
@@ -21,7 +20,8 @@ pub struct Refusal {
     pub why: Option<Refused>,
     /// The connection cannot be trusted to carry another request.
     close: bool,
-    retry_after: bool,
+    /// Seconds after which the client may try again; 0: it is told nothing.
+    retry_after_s: u64,
 }
 
 impl Refusal {
@@ -31,7 +31,7 @@ impl Refusal {
             status,
             why: None,
             close: false,
-            retry_after: false,
+            retry_after_s: 0,
         }
     }
 
@@ -50,9 +50,21 @@ impl Refusal {
 
     /// No backend can take the request now.
     pub const fn unavailable() -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE)
+    }
+
+    /// The same; if it says that it was only not the moment (503, or 429 of RFC
+    /// 6585), with the advice to try again after `time`, in whole seconds. Zero:
+    /// without advice.
+    pub fn retry_after(self, time: Duration) -> Refusal {
+        let passes = matches!(
+            self.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        );
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         Refusal {
-            retry_after: true,
-            ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE)
+            retry_after_s: if passes { seconds } else { 0 },
+            ..self
         }
     }
 
@@ -78,8 +90,8 @@ impl Refusal {
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if self.retry_after {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        if self.retry_after_s > 0 {
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after_s));
         }
         response
     }
@@ -169,5 +181,29 @@ impl Cause {
             | Cause::RequestTimeout
             | Cause::RequestBody(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_in_whole_seconds_and_for_what_passes() {
+        let told = |refusal: Refusal, ms| {
+            let refusal = refusal.retry_after(Duration::from_millis(ms));
+            let response = refusal.into_response(false);
+            let value = response.headers().get(RETRY_AFTER)?;
+            Some(value.to_str().expect("digits").to_owned())
+        };
+        let full = Refusal::unavailable();
+        assert_eq!(told(full, 1_000).as_deref(), Some("1"));
+        assert_eq!(told(full, 1).as_deref(), Some("1"));
+        assert_eq!(told(full, 1_001).as_deref(), Some("2"));
+        assert_eq!(told(full, 0), None);
+        let too_many = Refusal::new(StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(told(too_many, 3_000).as_deref(), Some("3"));
+        assert_eq!(told(Refusal::new(StatusCode::BAD_GATEWAY), 1_000), None);
+        assert_eq!(told(Refusal::bad_request(), 1_000), None);
     }
 }

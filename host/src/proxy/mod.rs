@@ -63,8 +63,7 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
     response
 }
 
-/// Sends the request to one backend after another until one answers, none is
-/// left, or trying again would not be safe.
+/// Finds the request's pool and has one of its backends answer.
 async fn forward(
     client: &Rc<Client>,
     mut outgoing: Outgoing,
@@ -76,18 +75,31 @@ async fn forward(
         .route(outgoing.host(), outgoing.path())
         .ok_or(Refusal::new(StatusCode::NOT_FOUND))?;
     let key = key::of(&pool.settings().hash_key, &outgoing.head).unwrap_or_else(|| worker.random());
-    let mut now_us = worker.now_us();
+    let now_us = worker.now_us();
     record.routed(worker, pool, now_us);
     outgoing.session = Session::take(pool, &mut outgoing.head.headers);
-    let mut admission = Admission::to(pool, client, key);
+    let admission = Admission::to(pool, client, key, now_us);
+    let answer = attempts(client, outgoing, admission, record).await;
+    answer.map_err(|refusal| refusal.retry_after(pool.settings().retry_after))
+}
+
+/// Sends the request to one backend after another until one answers, none is
+/// left, or trying again would not be safe.
+async fn attempts(
+    client: &Rc<Client>,
+    mut outgoing: Outgoing,
+    mut admission: Admission,
+    record: &mut Record,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let worker = &client.worker;
     let mut tried = Vec::new();
     let mut last = None;
-    while tried.len() < pool.settings().tries.get() && outgoing.can_be_sent() {
-        let claim = match admission.claim(&mut outgoing, &tried, now_us).await {
+    while tried.len() < admission.pool().settings().tries.get() && outgoing.can_be_sent() {
+        let claim = match admission.claim(&mut outgoing, &tried, record).await {
             Ok(claim) => claim,
             Err(refusal) => return Err(nobody_left(last, refusal)),
         };
-        let pool = &Rc::clone(claim.lease.pool());
+        let pool = admission.pool();
         let picked = claim.picked;
         let Some(request) = outgoing.take(pool.host_header(picked.member, outgoing.has_host()))
         else {
@@ -96,16 +108,17 @@ async fn forward(
         let mut attempt = Attempt::begin(worker, claim, tried.len() as u32);
         record.picked(pool, &picked);
         match send(pool, client, &mut outgoing, request, &mut attempt).await {
-            Ok(answer) => return respond(client, pool, outgoing, attempt, answer, record),
+            Ok(answer) => {
+                attempt.holds(admission.take_slot());
+                return respond(client, admission.pool(), outgoing, attempt, answer, record);
+            }
             Err(cause) if cause.retry() == Retry::Never => return Err(cause.refusal()),
             Err(cause) => last = Some(cause),
         }
         tried.push(picked.member);
-        now_us = worker.now_us();
     }
-    let pool = admission.pool();
     Err(match last {
-        Some(cause) if tried.len() < pool.size() => cause.refusal(),
+        Some(cause) if tried.len() < admission.pool().size() => cause.refusal(),
         last => nobody_left(last, Refusal::unavailable().because(Refused::NoBackend)),
     })
 }

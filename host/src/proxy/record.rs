@@ -2,7 +2,7 @@
 //! written to the access log where that is on.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::{Request, Response, StatusCode};
@@ -38,6 +38,9 @@ impl Record {
     /// The request goes to this pool.
     pub fn routed(&mut self, worker: &Rc<Worker>, pool: &Rc<LocalPool>, now_us: u64) {
         self.visit = Some(Visit::begin(worker, pool, now_us));
+        if let Some(line) = &mut self.line {
+            line.entry.pool = Some(pool.name().to_owned());
+        }
     }
 
     /// An attempt begins at the backend that was picked.
@@ -47,6 +50,13 @@ impl Record {
         }
         if let Some(line) = &mut self.line {
             line.picked(pool, picked);
+        }
+    }
+
+    /// It waited so long for a backend.
+    pub fn waited(&mut self, time: Duration) {
+        if let Some(line) = &mut self.line {
+            line.entry.queued += time;
         }
     }
 
@@ -137,7 +147,6 @@ impl Line {
 
     fn picked(&mut self, pool: &LocalPool, picked: &Picked) {
         self.entry.attempts += 1;
-        self.entry.pool = Some(pool.settings().name.clone());
         self.entry.backend = Some(pool.backend_name(picked.member).to_owned());
         self.entry.strategy = Some(pool.strategy_name().to_owned());
         self.entry.fallback = picked.fallback;
@@ -145,7 +154,7 @@ impl Line {
 
     fn answered(&mut self, status: StatusCode, latency_us: Option<u64>) {
         self.entry.status = status;
-        self.entry.upstream_latency = latency_us.map(std::time::Duration::from_micros);
+        self.entry.upstream_latency = latency_us.map(Duration::from_micros);
     }
 
     fn write(mut self, client: &Client) {

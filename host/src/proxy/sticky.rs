@@ -74,7 +74,7 @@ impl Session {
             Said::Member(_) | Said::Gone => Choice::Lost,
         };
         let moves = settings.on_lost == OnLost::Move;
-        let lost = matches!(bound, Choice::Full | Choice::Lost);
+        let lost = matches!(bound, Choice::Busy | Choice::Lost);
         (!lost || !moves).then_some(bound)
     }
 

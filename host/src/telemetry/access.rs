@@ -5,7 +5,7 @@
 //! referer and user agent) with our own fields after it as `name=value`:
 //!
 //! ```text
-//! 192.0.2.1 - - [22/Nov/2026:21:00:00 +0000] "GET /a?b HTTP/1.1" 200 512 "-" "curl/8.5" host="www.example.com" pool="web" backend="a" strategy="least-time" attempts=1 duration_us=2345 upstream_us=2100 fallback=false
+//! 192.0.2.1 - - [22/Nov/2026:21:00:00 +0000] "GET /a?b HTTP/1.1" 200 512 "-" "curl/8.5" host="www.example.com" pool="web" backend="a" strategy="least-time" attempts=1 duration_us=2345 queue_us=0 upstream_us=2100 fallback=false
 //! ```
 //!
 //! `json` has the same fields as one object; what is not known is `null`.
@@ -60,6 +60,8 @@ pub struct Entry {
     pub attempts: u32,
     /// From the request's head to the end of the response.
     pub duration: Duration,
+    /// Of which it waited in the queue.
+    pub queued: Duration,
     /// From the last attempt's beginning to its response head.
     pub upstream_latency: Option<Duration>,
     /// The native fallback picked in the strategy's place.
@@ -84,6 +86,7 @@ impl Default for Entry {
             strategy: None,
             attempts: 0,
             duration: Duration::ZERO,
+            queued: Duration::ZERO,
             upstream_latency: None,
             fallback: false,
         }
@@ -160,8 +163,12 @@ fn common(entry: &Entry, line: &mut Vec<u8>) {
         quoted(text.as_deref().unwrap_or("-"), line);
         line.push(b'"');
     }
-    let duration = entry.duration.as_micros();
-    add!(line, " attempts={} duration_us={duration}", entry.attempts);
+    let (duration, queued) = (entry.duration.as_micros(), entry.queued.as_micros());
+    let attempts = entry.attempts;
+    add!(
+        line,
+        " attempts={attempts} duration_us={duration} queue_us={queued}"
+    );
     match entry.upstream_latency {
         Some(latency) => add!(line, " upstream_us={}", latency.as_micros()),
         None => add!(line, " upstream_us=-"),
@@ -197,11 +204,11 @@ fn json(entry: &Entry, line: &mut Vec<u8>) {
     text_field("pool", entry.pool.as_deref(), line);
     text_field("backend", entry.backend.as_deref(), line);
     text_field("strategy", entry.strategy.as_deref(), line);
-    let duration = entry.duration.as_micros();
+    let (duration, queued) = (entry.duration.as_micros(), entry.queued.as_micros());
+    let attempts = entry.attempts;
     add!(
         line,
-        ",\"attempts\":{},\"duration_us\":{duration}",
-        entry.attempts
+        ",\"attempts\":{attempts},\"duration_us\":{duration},\"queue_us\":{queued}"
     );
     match entry.upstream_latency {
         Some(latency) => add!(line, ",\"upstream_us\":{}", latency.as_micros()),
@@ -293,6 +300,7 @@ mod tests {
             strategy: Some("least-time".into()),
             attempts: 1,
             duration: Duration::from_micros(2345),
+            queued: Duration::from_micros(99),
             upstream_latency: Some(Duration::from_micros(2100)),
             ..Entry::default()
         }
@@ -310,7 +318,7 @@ mod tests {
             line(common, &entry()),
             "192.0.2.1 - - [22/Nov/2026:21:00:00 +0000] \"GET /a?b HTTP/1.1\" 200 512 \"-\" \
              \"curl/8.5\" host=\"www.example.com\" pool=\"web\" backend=\"a\" \
-             strategy=\"least-time\" attempts=1 duration_us=2345 upstream_us=2100 fallback=false"
+             strategy=\"least-time\" attempts=1 duration_us=2345 queue_us=99 upstream_us=2100 fallback=false"
         );
     }
 
@@ -324,7 +332,7 @@ mod tests {
                 "target": "/a?b", "version": "HTTP/1.1", "host": "www.example.com",
                 "user_agent": "curl/8.5", "referer": null, "status": 200, "bytes": 512,
                 "pool": "web", "backend": "a", "strategy": "least-time", "attempts": 1,
-                "duration_us": 2345, "upstream_us": 2100, "fallback": false,
+                "duration_us": 2345, "queue_us": 99, "upstream_us": 2100, "fallback": false,
             })
         );
     }

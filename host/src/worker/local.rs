@@ -2,7 +2,7 @@
 
 mod claim;
 
-pub use claim::{Choice, Claim, Lease, Picked};
+pub use claim::{AtLimit, Choice, Claim, Lease, Picked, Slot};
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -76,6 +76,7 @@ impl Adopted {
             .iter()
             .map(|served| {
                 let old = previous.and_then(|adopted| adopted.pool(&served.pool.settings.name));
+                let old = old.map(|pool| &**pool);
                 Rc::new(LocalPool::new(served.clone(), old, upstreams, now_us))
             })
             .collect();
@@ -116,11 +117,17 @@ impl Adopted {
         }
     }
 
-    fn pool(&self, name: &str) -> Option<&LocalPool> {
-        self.pools
-            .iter()
-            .map(|pool| &**pool)
-            .find(|pool| pool.settings().name == name)
+    /// Those who wait see what this generation has for them.
+    pub fn wake_queues(&self) {
+        for pool in &self.pools {
+            pool.queue().changed();
+        }
+    }
+
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Rc<LocalPool>> {
+        let mut pools = self.pools.iter();
+        pools.find(|pool| pool.settings().name == name)
     }
 }
 
@@ -165,6 +172,11 @@ impl LocalPool {
     /// What the configuration says of this pool.
     pub fn settings(&self) -> &PoolSettings {
         &self.pool().settings
+    }
+
+    /// What the configuration calls it.
+    pub fn name(&self) -> &str {
+        &self.settings().name
     }
 
     /// The name of the strategy in force, for the log.
@@ -274,6 +286,7 @@ impl LocalPool {
                 BackendState::Active | BackendState::Drain => self.limits.keep_alive,
             });
         }
+        self.queue().keep_house(now_us);
         let mut snapshot = self.snapshot.borrow_mut();
         let mut picker = self.picker.borrow_mut();
         picker.flush(now_us);

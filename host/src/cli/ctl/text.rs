@@ -20,6 +20,7 @@ pub fn pools(pools: &Pools) -> String {
         ">MAINTENANCE",
         ">UNHEALTHY",
         ">IN FLIGHT",
+        ">QUEUED",
     ]);
     for pool in &pools.pools {
         table.row([
@@ -32,6 +33,7 @@ pub fn pools(pools: &Pools) -> String {
             pool.backends.maintenance.to_string(),
             pool.backends.unhealthy.to_string(),
             pool.in_flight.to_string(),
+            pool.queued.to_string(),
         ]);
     }
     table.to_string()

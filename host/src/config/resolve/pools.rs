@@ -83,6 +83,10 @@ fn pool_settings(
         written.keep_alive_connections.map(count),
     );
     set(&mut pool.tunnel_timeout, written.tunnel_timeout.map(time));
+    set(&mut pool.max_requests, written.max_requests.map(bits32));
+    set(&mut pool.queue_size, written.queue_size.map(count));
+    set(&mut pool.queue_timeout, written.queue_timeout.map(time));
+    set(&mut pool.retry_after, written.retry_after.map(time));
     pool
 }
 

@@ -61,7 +61,13 @@ values! {
         NoBackend = "no-backend",
         /// All that are eligible have as many requests as they may.
         Full = "full",
-        /// The strategy wanted to wait.
+        /// There are as many requests in the pool as it may have.
+        Limit = "limit",
+        /// As many wait as may.
+        QueueFull = "queue-full",
+        /// It waited for as long as it may.
+        QueueTimeout = "queue-timeout",
+        /// The strategy wanted to wait, and there is no queue.
         Wait = "wait",
         /// The strategy refused, or faulted with `on-fault = "reject"`.
         Reject = "reject",

@@ -9,7 +9,8 @@ use super::{Code, Counter, Gauge, Histogram, Refused, Scale, SessionToken};
 use crate::generation::Generation;
 use crate::pool::Pool;
 
-/// From a request's route to the end of its response, in microseconds.
+/// What a request takes, from its route to the end of its response or in the
+/// queue, in microseconds.
 #[derive(Debug)]
 struct Duration;
 
@@ -35,6 +36,9 @@ pub struct PoolCounts {
     session_tokens: [Counter; SessionToken::COUNT],
     pub sessions_moved: Counter,
     durations: Histogram<Duration, 16>,
+    /// Times that the strategy wanted a request to wait.
+    pub strategy_waits: Counter,
+    waits: Histogram<Duration, 16>,
 }
 
 impl PoolCounts {
@@ -58,6 +62,12 @@ impl PoolCounts {
     #[cfg(test)]
     pub fn in_flight(&self) -> u64 {
         self.in_flight.get()
+    }
+
+    /// A request is not in the queue any more, for whatever reason, after `us`
+    /// microseconds.
+    pub fn waited(&self, us: u64) {
+        self.waits.observe(us);
     }
 
     /// The proxy answers a request itself.
@@ -103,6 +113,26 @@ pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
         "anubis_pool_requests_in_flight",
         "Requests between their route and the end of their response.",
         sums(|counts| counts.in_flight.get()),
+    )?;
+    sheet.gauge(
+        "anubis_pool_requests_queued",
+        "Requests that wait until a backend has room.",
+        pools().map(|pool| ([label(pool)], pool.queue.len() as u64)),
+    )?;
+    sheet.histogram(
+        "anubis_pool_queue_duration_seconds",
+        "Time in the queue, of requests that had to wait, however that ended.",
+        pools().map(|pool| {
+            (
+                [label(pool)],
+                pool.counts.distribution(|counts| &counts.waits),
+            )
+        }),
+    )?;
+    sheet.counter(
+        "anubis_pool_strategy_waits_total",
+        "Times that the strategy wanted a request to wait.",
+        sums(|counts| counts.strategy_waits.get()),
     )?;
     sheet.counter(
         "anubis_pool_retries_total",

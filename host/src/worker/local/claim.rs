@@ -2,12 +2,13 @@
 
 use std::ops::Deref;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::LocalPool;
 use crate::config::BackendState;
-use crate::pool::InFlight;
+use crate::pool::{InFlight, Queue, Requests};
 use crate::strategy::{Inbound, Pick, PickRequest};
 use crate::worker::Worker;
 
@@ -32,16 +33,69 @@ pub struct Claim {
     pub lease: Lease,
 }
 
-/// Room at a backend: counted in flight until it is dropped.
+/// Room at a backend: counted in flight until it is dropped. Fields are dropped
+/// in their order: those who wait are told once, of all of it.
 pub struct Lease {
     in_flight: InFlight,
+    slot: Option<Counted>,
+    freed: Freed,
+}
+
+/// A request's place in its pool, where that has a limit.
+pub struct Slot {
+    counted: Counted,
+    freed: Freed,
+}
+
+/// Counts for the pool's limit until it is dropped.
+struct Counted(Arc<Requests>);
+
+/// Tells those who wait that there is room, when it is dropped; unless somebody
+/// else is going to.
+struct Freed {
     pool: Rc<LocalPool>,
+    tells: bool,
 }
 
 impl Lease {
     /// Whose backend it is.
     pub fn pool(&self) -> &Rc<LocalPool> {
-        &self.pool
+        &self.freed.pool
+    }
+
+    /// The request's place is kept until this is dropped.
+    pub fn holds(&mut self, slot: Option<Slot>) {
+        self.slot = slot.map(Slot::untold);
+    }
+}
+
+impl Slot {
+    fn untold(mut self) -> Counted {
+        self.freed.tells = false;
+        self.counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Freed {
+    fn of(pool: &Rc<LocalPool>) -> Freed {
+        Freed {
+            pool: Rc::clone(pool),
+            tells: true,
+        }
+    }
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        if self.tells && self.pool.queues() {
+            self.pool.queue().freed();
+        }
     }
 }
 
@@ -64,9 +118,14 @@ pub enum Choice {
     Wait,
     /// The strategy refuses the request.
     Reject(StatusCode),
-    /// The session's backend cannot take it, and no other shall.
+    /// The session's backend is full, and no other shall take it.
+    Busy,
+    /// The session's backend may not be asked, and no other shall take it.
     Lost,
 }
+
+/// The pool has as many requests as it may.
+pub struct AtLimit;
 
 impl LocalPool {
     /// Lets the strategy choose among the eligible members that have room and
@@ -93,7 +152,7 @@ impl LocalPool {
     }
 
     /// The member with this id for a request of a session that it has: the strategy
-    /// is not asked. Who drains keeps its sessions. Otherwise it is [`Choice::Full`], or
+    /// is not asked. Who drains keeps its sessions. Otherwise it is [`Choice::Busy`], or
     /// [`Choice::Lost`] if it may not be asked or is gone.
     pub fn claim_member(self: &Rc<Self>, id: u32, at_us: u64) -> Choice {
         let Some(member) = self.pool().members.index(id) else {
@@ -113,8 +172,50 @@ impl LocalPool {
         };
         match self.reserve(member) {
             Some(lease) => Choice::Backend(Claim { picked, lease }),
-            None => Choice::Full,
+            None => Choice::Busy,
         }
+    }
+
+    /// Who comes now has to wait: others came before.
+    #[inline]
+    pub fn has_precedence(&self) -> bool {
+        self.queues() && self.queue().has_precedence()
+    }
+
+    /// Requests wait here, rather than being refused.
+    #[inline]
+    pub fn queues(&self) -> bool {
+        self.settings().queue_size != 0
+    }
+
+    /// Who waits for this pool's backends.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.pool().queue
+    }
+
+    /// The pool has as many requests as it may.
+    #[inline]
+    pub fn is_at_limit(&self) -> bool {
+        let most = self.settings().max_requests;
+        most != 0 && self.pool().requests.count() >= most
+    }
+
+    /// A place for one more request. The inner `None`: the pool has no limit.
+    ///
+    /// # Errors
+    ///
+    /// It has as many as it may.
+    pub fn enter(self: &Rc<Self>) -> Result<Option<Slot>, AtLimit> {
+        let most = self.settings().max_requests;
+        if most == 0 {
+            return Ok(None);
+        }
+        let requests = &self.pool().requests;
+        let entered = requests.enter(most).then(|| Slot {
+            counted: Counted(Arc::clone(requests)),
+            freed: Freed::of(self),
+        });
+        entered.ok_or(AtLimit).map(Some)
     }
 
     fn reserve(self: &Rc<Self>, member: usize) -> Option<Lease> {
@@ -122,7 +223,8 @@ impl LocalPool {
         let in_flight = InFlight::reserve(&member.cell, member.settings.capacity)?;
         Some(Lease {
             in_flight,
-            pool: Rc::clone(self),
+            slot: None,
+            freed: Freed::of(self),
         })
     }
 
