@@ -1,5 +1,6 @@
 //! Figures for people, not assertions: what a hostile plugin in one pool costs
-//! another pool's clients, and how soon an upload is in force.
+//! another pool's clients, how soon an upload is in force, and what clients see
+//! while backends die.
 //!
 //!     cargo test --release -p anubis-tests --test e2e figures -- --ignored --nocapture
 
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use anubis_tests::admin::Admin;
 use anubis_tests::client::get;
 use anubis_tests::load::Report;
-use anubis_tests::{Answer, Backend, Load, Proxy, guests};
+use anubis_tests::{Answer, Backend, Config, Load, Proxy, guests};
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_secs(5);
@@ -170,4 +171,45 @@ fn cpu_seconds(proxy: &Proxy, thread: &str) -> f64 {
         .filter_map(|ticks| ticks.parse::<f64>().ok())
         .sum::<f64>()
         / 100.0
+}
+/// Every five seconds another of three backends is killed (listener gone, connections
+/// reset) and comes back half way to the next.
+#[tokio::test]
+#[ignore = "measures for two minutes"]
+async fn what_killing_one_backend_of_three_costs() {
+    const CONNECTIONS: usize = 32;
+    const ROUNDS: usize = 24;
+    const HALF: Duration = Duration::from_millis(2500);
+    let backends = ["one", "two", "three"].map(|name| {
+        let backend = Backend::named(name);
+        backend.delay(Duration::from_millis(1)).start()
+    });
+    let proxy = Proxy::start(Config::balanced(&backends)).await;
+    let load = Load::start(proxy.address(), CONNECTIONS);
+    tokio::time::sleep(HALF).await;
+    let undisturbed = load.report();
+    for round in 0..ROUNDS {
+        let victim = &backends[round % backends.len()];
+        victim.stop().await;
+        tokio::time::sleep(HALF).await;
+        victim.restart().await;
+        tokio::time::sleep(HALF).await;
+    }
+    let disturbed = load.stop().await;
+    for (case, report) in [
+        ("all three up", undisturbed),
+        ("one of three killed", disturbed),
+    ] {
+        println!(
+            "{case:<20} {:>8} answered, {} failed, p50 {:.3?}, p99 {:.3?}, slowest {:.3?}",
+            report.answered,
+            report.failed,
+            report.percentile(50.0),
+            report.percentile(99.0),
+            report.slowest
+        );
+        for failure in report.failures.iter().take(5) {
+            println!("    {failure}");
+        }
+    }
 }
