@@ -307,9 +307,8 @@ impl<'a> Builder<'a> {
 
     /// The pool as it is loaded now.
     fn live_rows(&self, pool: &Pool) -> Vec<Row> {
-        let mut snapshot = pool.snapshot();
-        snapshot.refresh(self.started.elapsed().as_micros() as u64, &[]);
-        snapshot.all().to_vec()
+        let now_us = self.started.elapsed().as_micros() as u64;
+        pool.snapshot(now_us).everyone(now_us)
     }
 }
 

@@ -40,6 +40,8 @@ struct Timers {
     earlier: Notify,
     /// When this thread was last known to turn; `None`: it does not say.
     turned: std::cell::Cell<Option<Instant>>,
+    /// When it turned again after it had stood still.
+    resumed: std::cell::Cell<Option<Instant>>,
 }
 
 struct Entry {
@@ -189,6 +191,15 @@ pub fn wake_all() {
     wakers.into_iter().for_each(Waker::wake);
 }
 
+/// Until when this thread last stood still, if it ever has.
+pub fn stood_still() -> Option<Instant> {
+    with(|timers| {
+        // Whoever asks may be earlier than the sweeper.
+        timers.make_up(Instant::now());
+        timers.resumed.get()
+    })
+}
+
 impl Timers {
     /// Puts off what is not due yet by as long as this thread stood still.
     fn make_up(&self, now: Instant) {
@@ -200,6 +211,7 @@ impl Timers {
             return;
         }
         self.turned.set(Some(now));
+        self.resumed.set(Some(now));
         for (_, entry) in self.alarms.borrow_mut().iter_mut() {
             let due = entry.deadline.filter(|deadline| *deadline > turned);
             if let Some(later) = due.and_then(|deadline| deadline.checked_add(stood)) {

@@ -152,6 +152,12 @@ impl Worker {
         self.upstreams.forget_unused();
     }
 
+    /// This thread stood still at some time after `at_us`, because the process
+    /// was stopped or starved: what seems slow or lost since may be well.
+    pub fn stood_still_since(&self, at_us: u64) -> bool {
+        timer::stood_still().is_some_and(|until| at_us < self.us_at(until))
+    }
+
     async fn keep_house(&self) {
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -9,6 +9,7 @@ mod balance;
 mod cli;
 mod compile;
 mod conduct;
+mod eligibility;
 mod faults;
 mod figures;
 mod forwarding;

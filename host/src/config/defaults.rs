@@ -12,8 +12,9 @@ use tracing::level_filters::LevelFilter;
 use super::{
     AccessLog, AdminSettings, BackendSettings, BackendState, CacheFolder, Carrier, CompileSettings,
     CookieSettings, HashKey, HealthSettings, HealthStart, HostHeader, HostPattern, HttpProbe,
-    ListenerSettings, LogFormat, LogSettings, OnFault, OnLost, PoolSettings, Probe, RouteSettings,
-    SameSite, Settings, StickySettings, StrategySettings, StrategySource,
+    ListenerSettings, LogFormat, LogSettings, OnFault, OnLost, OutlierSettings, PoolSettings,
+    Priorities, Probe, RouteSettings, SameSite, Settings, StickySettings, StrategySettings,
+    StrategySource,
 };
 
 /// The strategy of a pool that names none.
@@ -141,6 +142,10 @@ impl PoolSettings {
             keep_alive: Duration::from_secs(4),
             keep_alive_connections: 256,
             tunnel_timeout: Duration::from_secs(60 * 60),
+            panic_threshold: 50,
+            priorities: Priorities::Proxy,
+            slow_start: Duration::ZERO,
+            outliers: OutlierSettings::default(),
             health_check: None,
             max_requests: 0,
             queue_size: 0,
@@ -160,10 +165,13 @@ impl PoolSettings {
     }
 
     /// Another strategy under the same limits. What was left to its default
-    /// becomes the new one's default: the affinity key and the deadline.
+    /// becomes the new one's default: the affinity key, the priorities and the deadline.
     pub fn replace_strategy(&mut self, source: StrategySource, config: String) {
         if self.hash_key == HashKey::default_for(&self.strategy.source) {
             self.hash_key = HashKey::default_for(&source);
+        }
+        if self.priorities == Priorities::default_for(&self.strategy.source) {
+            self.priorities = Priorities::default_for(&source);
         }
         if self.strategy.deadline == deadline_for(&self.strategy.source) {
             self.strategy.deadline = deadline_for(&source);
@@ -227,6 +235,37 @@ impl StrategySettings {
             probation: Duration::from_secs(60),
             on_fault: OnFault::Fallback,
             plan_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for OutlierSettings {
+    /// Envoy's.
+    fn default() -> Self {
+        Self {
+            consecutive_errors: 5,
+            success_rate_factor: 1.9,
+            slow_factor: 0.0,
+            interval: Duration::from_secs(10),
+            min_backends: 5,
+            min_requests: 100,
+            ejection_time: Duration::from_secs(30),
+            max_ejection_time: Duration::from_secs(300),
+            max_ejected: 10,
+        }
+    }
+}
+
+impl Priorities {
+    /// Shipped strategies that are about priorities heed them themselves.
+    pub fn default_for(source: &StrategySource) -> Self {
+        match source {
+            StrategySource::Shipped(name)
+                if matches!(name.as_str(), "priority-zone" | "first-fit") =>
+            {
+                Self::Strategy
+            }
+            _ => Self::Proxy,
         }
     }
 }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::values::{Size, Text, Time, Whole};
+use super::values::{Factor, Size, Text, Time, Whole};
 use super::words::{
     CheckMethod, CheckPath, CookieDomain, CookieName, CookiePath, Host, PathPrefix, StatusRange,
 };
@@ -158,6 +158,10 @@ pub struct Pool {
     pub keep_alive: Option<Text<Time<0>>>,
     pub keep_alive_connections: Option<Whole<0, 65_535>>,
     pub tunnel_timeout: Option<Text<Time<1>>>,
+    pub panic_threshold: Option<Whole<0, 100>>,
+    pub priorities: Option<Priorities>,
+    pub slow_start: Option<Text<Time<0>>>,
+    pub outlier_detection: Option<OutlierDetection>,
     pub health_check: Option<HealthCheck>,
     pub max_requests: Option<Whole<0, 4_294_967_295>>,
     pub queue_size: Option<Whole<0, 1_000_000>>,
@@ -211,6 +215,34 @@ pub enum HealthType {
 pub enum HealthStart {
     Healthy,
     Unhealthy,
+}
+
+/// `pools.NAME.priorities`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priorities {
+    Proxy,
+    Strategy,
+}
+
+/// `[pools.NAME.outlier-detection]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct OutlierDetection {
+    pub consecutive_errors: Option<Whole<0, 1_000_000>>,
+    pub success_rate_factor: Option<Factor>,
+    pub slow_factor: Option<Factor>,
+    pub interval: Option<Text<Time<100>>>,
+    pub min_backends: Option<Whole<2, 10_000>>,
+    pub min_requests: Option<Whole<1, 1_000_000>>,
+    pub ejection_time: Option<Text<Time<1>>>,
+    pub max_ejection_time: Option<Text<Time<1>>>,
+    pub max_ejected: Option<Whole<0, 100>>,
 }
 
 /// `pools.NAME.on-fault`

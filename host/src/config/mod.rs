@@ -281,6 +281,16 @@ pub struct PoolSettings {
     pub keep_alive_connections: usize,
     /// Longest silence within a tunnel (WebSocket and other upgrades). Default 1 h.
     pub tunnel_timeout: Duration,
+    /// Fewer eligible backends of a priority than this share, in percent, and
+    /// all active ones are asked. Default 50; 0 = never.
+    pub panic_threshold: u8,
+    /// Who heeds the backends' priorities.
+    pub priorities: Priorities,
+    /// How long a backend that came back takes to its full weight. Default: no
+    /// time.
+    pub slow_start: Duration,
+    /// Whose answers are so bad that it is left out for a while.
+    pub outliers: OutlierSettings,
     /// How its backends are checked. Default: not at all.
     pub health_check: Option<HealthSettings>,
     /// Most requests at once that have a backend, over all workers; 0
@@ -296,6 +306,42 @@ pub struct PoolSettings {
     pub retry_after: Duration,
     /// Sessions stay with their backend. Default: they do not.
     pub sticky: Option<StickySettings>,
+}
+
+/// Who heeds the backends' priorities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priorities {
+    /// The proxy: a strategy is offered the backends of one priority.
+    Proxy,
+    /// The strategy: it is offered all, and sees their priorities.
+    Strategy,
+}
+
+/// `[pools.NAME.outlier-detection]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutlierSettings {
+    /// So many gateway errors in a row eject. Default 5; 0 = any number may be.
+    pub consecutive_errors: u32,
+    /// A share of good answers this many standard deviations below the mean
+    /// ejects. Default 1.9; 0 = any share may be.
+    pub success_rate_factor: f64,
+    /// A latency this many times the median ejects. Default 0 = any may be.
+    pub slow_factor: f64,
+    /// How often backends are compared and past ejections forgiven. Default 10 s.
+    pub interval: Duration,
+    /// Fewer backends with [`OutlierSettings::min_requests`] are not compared.
+    /// Default 5.
+    pub min_backends: usize,
+    /// Attempts in an interval, without which a backend is not compared. Default
+    /// 100.
+    pub min_requests: u64,
+    /// Of the first ejection; the n-th takes n times as long. Default 30 s.
+    pub ejection_time: Duration,
+    /// No ejection takes longer. Default 300 s.
+    pub max_ejection_time: Duration,
+    /// Most backends out at once, in percent, but at least one unless 0. Default
+    /// 10.
+    pub max_ejected: u8,
 }
 
 /// `[pools.NAME.sticky]`: a client that was given a token comes back to the

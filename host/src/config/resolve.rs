@@ -4,6 +4,7 @@
 mod admin;
 mod health;
 mod listeners;
+mod outliers;
 mod pools;
 mod routes;
 mod sticky;
@@ -110,6 +111,10 @@ fn count<const MIN: u64, const MAX: u64>(written: Whole<MIN, MAX>) -> usize {
     usize::try_from(written.0).unwrap_or(usize::MAX)
 }
 
-fn bits32(written: Whole<0, 4_294_967_295>) -> u32 {
+fn bits32<const MIN: u64, const MAX: u64>(written: Whole<MIN, MAX>) -> u32 {
     u32::try_from(written.0).unwrap_or(u32::MAX)
+}
+
+fn percent(written: Whole<0, 100>) -> u8 {
+    u8::try_from(written.0).unwrap_or(100)
 }

@@ -131,6 +131,23 @@ fn everything_about_a_pool_is_read() {
     assert_eq!((pool.max_requests, pool.queue_size), (1000, 500));
     assert_eq!(pool.queue_timeout, Duration::from_secs(6));
     assert_eq!(pool.retry_after, Duration::from_secs(10));
+    assert_eq!(pool.panic_threshold, 40);
+    assert_eq!(pool.priorities, Priorities::Strategy);
+    assert_eq!(pool.slow_start, Duration::from_secs(20));
+    assert_eq!(
+        pool.outliers,
+        OutlierSettings {
+            consecutive_errors: 7,
+            success_rate_factor: 2.0,
+            slow_factor: 3.5,
+            interval: Duration::from_secs(9),
+            min_backends: 4,
+            min_requests: 50,
+            ejection_time: Duration::from_secs(20),
+            max_ejection_time: Duration::from_secs(200),
+            max_ejected: 30,
+        }
+    );
     let cookie = CookieSettings {
         name: "backend".into(),
         path: "/api".into(),

@@ -81,6 +81,38 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
     }
 }
 
+/// A number from 0 to 1000, with or without a fraction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factor(pub f64);
+
+impl<'de> Deserialize<'de> for Factor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FactorVisitor;
+
+        impl Visitor<'_> for FactorVisitor {
+            type Value = Factor;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number from 0 to 1000")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Factor, E> {
+                self.visit_f64(number as f64)
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Factor, E> {
+                // What is no number at all is in no range.
+                match (0.0..=1000.0).contains(&number) {
+                    true => Ok(Factor(number)),
+                    false => Err(out_of_range(number, 0, 1000)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(FactorVisitor)
+    }
+}
+
 fn out_of_range<E: Error>(number: impl fmt::Display, min: u64, max: u64) -> E {
     E::custom(format_args!("{number} is out of range: {min} to {max}"))
 }

@@ -33,6 +33,8 @@ pub struct Live {
     failures: AtomicU64,
     /// The last attempt did not get an answer; for the log, which tells changes.
     silent: AtomicBool,
+    /// Attempts that went wrong since the last that went well.
+    wrong: AtomicU32,
 }
 
 /// What one attempt tells of its backend.
@@ -87,6 +89,20 @@ impl Live {
         };
         self.latency.store(latency.to_bits(), Relaxed);
         self.sampled_at.store(now_us.max(1), Relaxed);
+    }
+
+    /// An attempt went well.
+    #[inline]
+    pub fn note_good(&self) {
+        // Read before write: while nothing goes wrong, the line stays shared.
+        if self.wrong.load(Relaxed) != 0 {
+            self.wrong.store(0, Relaxed);
+        }
+    }
+
+    /// An attempt went wrong; how many in a row, this one with them.
+    pub fn note_bad(&self) -> u32 {
+        self.wrong.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
     /// Notes whether the backend answered at all; true if that is a change.

@@ -1,9 +1,11 @@
 //! The members of a pool in one generation: fixed facts and stable identities.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::levels::Level;
 use super::live::{Columns, LiveCell};
 use super::{Row, Standing};
 use crate::config::{BackendSettings, BackendState, HealthStart, PoolSettings};
@@ -62,7 +64,7 @@ impl Membership {
         for backend in &settings.backends {
             let member = match kept.get(&identity(backend)) {
                 Some(old) => old.with_settings(backend.clone()),
-                None => membership.admit(backend.clone(), start),
+                None => membership.admit(backend.clone(), start, previous.is_some()),
             };
             membership.intern_zone(backend.zone.as_deref());
             membership.index_of.insert(member.id, membership.list.len());
@@ -94,22 +96,33 @@ impl Membership {
             .collect()
     }
 
-    /// Indices of the members that may be asked as their standings are now, in
-    /// order: the active ones that are eligible, or, where none is, all active
-    /// ones, because any of them is better than nobody.
-    pub fn eligible(&self) -> Vec<u32> {
-        let active = || {
-            let active = |member: &Member| member.settings.state == BackendState::Active;
-            let list = self.list.iter().enumerate();
-            list.filter(move |(_, member)| active(member))
-        };
-        let index = |(index, _): (usize, &Member)| index as u32;
-        let eligible = active().filter(|(_, member)| member.standing.is_eligible());
-        let eligible: Vec<u32> = eligible.map(index).collect();
-        match eligible.is_empty() {
-            true => active().map(index).collect(),
-            false => eligible,
+    /// The members that take requests by their priority, first choice first, as
+    /// their standings are now; all together where priorities do not matter.
+    pub fn levels(&self, by_priority: bool) -> Vec<MemberLevel> {
+        let mut levels = BTreeMap::<u32, MemberLevel>::new();
+        if !by_priority {
+            levels.insert(0, MemberLevel::default());
         }
+        for (index, member) in self.list.iter().enumerate() {
+            let priority = if by_priority {
+                member.settings.priority
+            } else {
+                0
+            };
+            let level = levels.entry(priority).or_default();
+            if member.settings.state == BackendState::Active {
+                level.active.push(index as u32);
+                if member.standing.is_eligible() {
+                    level.eligible.push(index as u32);
+                }
+            }
+        }
+        levels.into_values().collect()
+    }
+
+    /// Where the member with this id stands.
+    pub fn index_of(&self, id: u32) -> Option<usize> {
+        self.index_of.get(&id).copied()
     }
 
     /// The member with this id.
@@ -140,12 +153,15 @@ impl Membership {
             .collect()
     }
 
-    fn admit(&mut self, settings: BackendSettings, start: HealthStart) -> Member {
+    fn admit(&mut self, settings: BackendSettings, start: HealthStart, joins: bool) -> Member {
         let id = self.next_id;
         self.next_id += 1;
-        let standing = Standing::default();
+        let standing = match joins {
+            true => Standing::of_newcomer(),
+            false => Standing::default(),
+        };
         // Before anybody can ask it.
-        standing.set_healthy(start == HealthStart::Healthy);
+        standing.begin(start == HealthStart::Healthy);
         Member {
             id,
             address: settings.address.as_str().into(),
@@ -171,6 +187,34 @@ impl Membership {
     }
 }
 
+/// The members of one priority, as indices, in order.
+#[derive(Debug, Default)]
+pub struct MemberLevel {
+    /// Those that an operator lets take requests.
+    pub active: Vec<u32>,
+    /// Those of them that nothing speaks against.
+    pub eligible: Vec<u32>,
+}
+
+impl MemberLevel {
+    /// How many there are.
+    pub fn count(&self) -> Level {
+        Level {
+            active: self.active.len(),
+            eligible: self.eligible.len(),
+        }
+    }
+
+    /// The active ones that something speaks against.
+    pub fn doubtful(&self) -> Vec<u32> {
+        let doubtful = self
+            .active
+            .iter()
+            .filter(|one| !self.eligible.contains(one));
+        doubtful.copied().collect()
+    }
+}
+
 /// What makes two entries the same backend.
 type Identity<'a> = (&'a str, &'a str);
 
@@ -179,7 +223,16 @@ fn identity(backend: &BackendSettings) -> Identity<'_> {
 }
 
 impl Member {
+    /// It takes requests, and nothing speaks against asking it.
+    pub fn is_eligible(&self) -> bool {
+        self.settings.state == BackendState::Active && self.standing.is_eligible()
+    }
+
     fn with_settings(&self, settings: BackendSettings) -> Member {
+        let is_active = |settings: &BackendSettings| settings.state == BackendState::Active;
+        if is_active(&settings) && !is_active(&self.settings) {
+            self.standing.returns();
+        }
         Member {
             id: self.id,
             settings,

@@ -3,9 +3,13 @@
 //! Knows neither wasm nor HTTP, does no IO and reads no clock: time comes in
 //! as an argument.
 
+mod eligibility;
 mod ewma;
+mod growth;
+mod levels;
 mod live;
 mod members;
+mod outlier;
 mod queue;
 mod requests;
 mod row;
@@ -13,14 +17,15 @@ mod sessions;
 mod snapshot;
 mod standing;
 
+pub use eligibility::Eligibility;
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
 pub use queue::{Held, Place, Queue};
 pub use requests::Requests;
 pub use row::Row;
 pub use sessions::{Sessions, Token, inherit_sessions_secret, sessions_secret};
-pub use snapshot::Snapshot;
-pub use standing::{Eligibility, Standing};
+pub use snapshot::{Rules, Snapshot};
+pub use standing::Standing;
 
 use std::io;
 use std::sync::Arc;
@@ -35,7 +40,7 @@ pub struct Pool {
     pub settings: PoolSettings,
     pub members: Arc<Membership>,
     pub counts: Arc<Ledger<PoolCounts>>,
-    /// Moves on whenever a member's standing changes.
+    /// What becomes of the members' standings.
     pub eligibility: Arc<Eligibility>,
     /// Who waits for one of its backends.
     pub queue: Arc<Queue>,
@@ -82,8 +87,13 @@ impl Pool {
     }
 
     /// A picture of it for one worker.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(Arc::clone(&self.members), Arc::clone(&self.eligibility))
+    pub fn snapshot(&self, now_us: u64) -> Snapshot {
+        Snapshot::new(
+            Arc::clone(&self.members),
+            Arc::clone(&self.eligibility),
+            Rules::from(&self.settings),
+            now_us,
+        )
     }
 
     /// The pool with the sessions that its settings want.

@@ -4,16 +4,18 @@
 //! by every worker's snapshot. A backend keeps its standing for as long as it is
 //! in the pool, across reloads and swaps, as it keeps its id.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
-use super::Queue;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Whether one backend may be asked, over all workers. Eligible until somebody
 /// says otherwise.
 #[derive(Debug, Default)]
 pub struct Standing {
     against: AtomicU32,
+    /// Microseconds of its return or its arrival in a running pool; 0 = it has
+    /// been there from the beginning, [`SINCE_NOW`].
+    returned_us: AtomicU64,
+    /// It is not known yet whether it is healthy: to be found so is no return.
+    unknown: AtomicBool,
 }
 
 /// Its health checks fail.
@@ -21,7 +23,24 @@ const UNHEALTHY: u32 = 1;
 /// Its answers to clients were too bad for a while.
 const EJECTED: u32 = 2;
 
+/// Returned a moment ago: whoever looks next knows the time.
+const SINCE_NOW: u64 = u64::MAX;
+
 impl Standing {
+    /// Of a backend that joins a pool which has been running.
+    pub fn of_newcomer() -> Standing {
+        Standing {
+            returned_us: AtomicU64::new(SINCE_NOW),
+            ..Standing::default()
+        }
+    }
+
+    /// How it stands before the first health check.
+    pub fn begin(&self, healthy: bool) {
+        self.set(UNHEALTHY, !healthy);
+        self.unknown.store(!healthy, Ordering::Relaxed);
+    }
+
     /// Nothing speaks against asking it.
     pub fn is_eligible(&self) -> bool {
         self.against.load(Ordering::Acquire) == 0
@@ -47,6 +66,28 @@ impl Standing {
         self.set(EJECTED, ejected)
     }
 
+    /// It takes requests again, after a time without.
+    pub fn returns(&self) {
+        self.returned_us.store(SINCE_NOW, Ordering::Relaxed);
+    }
+
+    /// When it returned, in microseconds, as far as anybody knows at `now_us`;
+    /// `None`: it has never been away.
+    pub fn returned_us(&self, now_us: u64) -> Option<u64> {
+        let relaxed = Ordering::Relaxed;
+        match self.returned_us.load(relaxed) {
+            0 => None,
+            SINCE_NOW => {
+                let now_us = now_us.max(1);
+                let first = self
+                    .returned_us
+                    .compare_exchange(SINCE_NOW, now_us, relaxed, relaxed);
+                Some(first.map_or_else(|other| other, |_| now_us))
+            }
+            since => Some(since),
+        }
+    }
+
     fn has(&self, mark: u32) -> bool {
         self.against.load(Ordering::Acquire) & mark != 0
     }
@@ -56,38 +97,11 @@ impl Standing {
             true => self.against.fetch_or(mark, Ordering::AcqRel),
             false => self.against.fetch_and(!mark, Ordering::AcqRel),
         };
-        (before & mark != 0) != on
-    }
-}
-
-/// Tells the workers' snapshots that a standing of their pool changed: they
-/// compare one number for each pick. Shared by a pool's generations.
-#[derive(Default)]
-pub struct Eligibility {
-    version: AtomicU64,
-    /// Who may be asked now is news for those who wait.
-    queue: Arc<Queue>,
-}
-
-impl Eligibility {
-    /// Of a pool whose requests wait in `queue`.
-    pub fn waking(queue: &Arc<Queue>) -> Eligibility {
-        Eligibility {
-            version: AtomicU64::new(0),
-            queue: Arc::clone(queue),
+        let eligible_again = before != 0 && before & !mark == 0 && !on;
+        if eligible_again && !self.unknown.swap(false, Ordering::Relaxed) {
+            self.returns();
         }
-    }
-
-    /// Some standing of the pool is another now.
-    pub fn changed(&self) {
-        self.version.fetch_add(1, Ordering::Release);
-        self.queue.changed();
-    }
-
-    /// How many changes there were.
-    #[inline]
-    pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        (before & mark != 0) != on
     }
 }
 
@@ -105,7 +119,26 @@ mod tests {
         assert!(!standing.set_ejected(true));
         assert!(standing.set_healthy(true));
         assert!(!standing.is_eligible());
+        assert_eq!(standing.returned_us(5), None, "not yet");
         assert!(standing.set_ejected(false));
         assert!(standing.is_eligible());
+        assert_eq!(standing.returned_us(7), Some(7));
+        assert_eq!(standing.returned_us(9), Some(7), "the first look counts");
+    }
+
+    #[test]
+    fn who_was_there_from_the_beginning_has_not_returned() {
+        let standing = Standing::default();
+        standing.begin(true);
+        assert_eq!(standing.returned_us(5), None);
+        let standing = Standing::default();
+        standing.begin(false);
+        assert!(!standing.is_eligible());
+        standing.set_healthy(true);
+        assert_eq!(standing.returned_us(5), None, "found healthy at first");
+        standing.set_healthy(false);
+        standing.set_healthy(true);
+        assert_eq!(standing.returned_us(6), Some(6));
+        assert_eq!(Standing::of_newcomer().returned_us(8), Some(8));
     }
 }

@@ -199,7 +199,13 @@ impl Admission {
         let now_us = arrived_us.unwrap_or_else(|| worker.now_us());
         let session = outgoing.session.as_ref();
         let bound = session.and_then(|session| session.choose(&self.pool, now_us, tried));
+        let repeatable = outgoing.is_replayable();
         bound.unwrap_or_else(|| {
+            if tried.is_empty()
+                && let Some(claim) = self.pool.claim_trial(now_us, repeatable)
+            {
+                return Choice::Backend(claim);
+            }
             let head = &mut outgoing.head;
             self.pool.claim(worker, now_us, head, self.key, tried)
         })

@@ -147,6 +147,29 @@ impl Attempt {
         }
     }
 
+    /// Whether the backend did its part; `None`: nobody can tell.
+    fn verdict(&self) -> Option<bool> {
+        let is_of_gateway = |status: StatusCode| matches!(status.as_u16(), 502..=504);
+        match self.end {
+            End::Complete => self.status.map(|status| !is_of_gateway(status)),
+            // We were not there: neither to read its answer, nor to be in time ourselves.
+            End::Failed(_) if self.worker.stood_still_since(self.picked.at_us) => None,
+            End::Failed(_) => Some(false),
+            End::Open | End::Blameless => None,
+        }
+    }
+
+    /// Tells outlier detection.
+    fn judge(&self) {
+        let (pool, member) = (self.lease.pool(), self.picked.member);
+        match self.verdict() {
+            verdict if self.picked.trial => pool.tried(member, verdict, self.worker.now_us()),
+            Some(true) => pool.went_well(member),
+            Some(false) => pool.went_wrong(member, self.worker.now_us()),
+            None => {}
+        }
+    }
+
     fn outcome(&self, now_us: u64) -> Outcome {
         let latency_us = self.latency_us.unwrap_or(self.waited_us(now_us));
         Outcome {
@@ -170,6 +193,7 @@ impl Drop for Attempt {
         let counts = pool.backend_counts(self.picked.member);
         counts.attempted(self.result());
         pool.counts.received.add(self.upload.bytes());
+        self.judge();
         let wants_outcome = pool.wants_outcomes();
         if self.end == End::Complete && !wants_outcome {
             return;

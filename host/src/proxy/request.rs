@@ -86,6 +86,11 @@ impl Outgoing {
         })
     }
 
+    /// It may be sent again even when a backend has got it.
+    pub fn is_replayable(&self) -> bool {
+        self.replayable
+    }
+
     /// [`Outgoing::take`] would give a request.
     pub fn can_be_sent(&self) -> bool {
         self.body.is_some()

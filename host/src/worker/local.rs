@@ -155,7 +155,7 @@ impl LocalPool {
         };
         LocalPool {
             limits: Limits::from(&served.pool.settings),
-            snapshot: RefCell::new(served.pool.snapshot()),
+            snapshot: RefCell::new(served.pool.snapshot(now_us)),
             backends: served
                 .pool
                 .members
@@ -186,7 +186,7 @@ impl LocalPool {
 
     /// How many members may be asked, full ones too.
     pub fn size(&self) -> usize {
-        self.snapshot.borrow().all().len()
+        self.snapshot.borrow().size()
     }
 
     /// The name of a member, for the log.
@@ -209,6 +209,24 @@ impl LocalPool {
     /// A member's live cell.
     pub fn cell(&self, member: usize) -> &LiveCell {
         &self.pool().members.list[member].cell
+    }
+
+    /// See [`Pool::went_well`].
+    #[inline]
+    pub fn went_well(&self, member: usize) {
+        self.pool().went_well(member);
+    }
+
+    /// See [`Pool::went_wrong`].
+    #[cold]
+    pub fn went_wrong(&self, member: usize, now_us: u64) {
+        self.pool().went_wrong(member, now_us);
+    }
+
+    /// See [`Pool::tried`].
+    #[cold]
+    pub fn tried(&self, member: usize, good: Option<bool>, now_us: u64) {
+        self.pool().tried(member, good, now_us);
     }
 
     /// What this worker counts for a member.
@@ -287,14 +305,14 @@ impl LocalPool {
             });
         }
         self.queue().keep_house(now_us);
+        self.pool().look_after(now_us);
         let mut snapshot = self.snapshot.borrow_mut();
         let mut picker = self.picker.borrow_mut();
         picker.flush(now_us);
-        snapshot.keep_up();
+        snapshot.keep_up(now_us);
         let generation = snapshot.generation();
         if picker.replan_due(now_us, generation) {
-            snapshot.refresh(now_us, &[]);
-            picker.replan_if_due(snapshot.all(), now_us, generation);
+            picker.replan_if_due(&snapshot.everyone(now_us), now_us, generation);
         }
     }
 

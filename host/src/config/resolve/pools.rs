@@ -7,13 +7,15 @@ use std::path::Path;
 use toml::Spanned;
 
 use super::health::health;
-use super::{bits32, count, set, sticky, time};
+use super::outliers::outliers;
+use super::{bits32, count, percent, set, sticky, time};
 use crate::config::defaults::STRATEGY;
 use crate::config::file;
 use crate::config::json::plugin_text;
 use crate::config::read::Report;
 use crate::config::{
-    BackendSettings, BackendState, HashKey, OnFault, PoolSettings, StrategySettings, StrategySource,
+    BackendSettings, BackendState, HashKey, OnFault, PoolSettings, Priorities, StrategySettings,
+    StrategySource,
 };
 
 /// Every pool, in the order written.
@@ -61,6 +63,17 @@ fn pool_settings(
         Some(key) => key.0,
         None => HashKey::default_for(&strategy.source),
     };
+    pool.priorities = match written.priorities {
+        Some(file::Priorities::Proxy) => Priorities::Proxy,
+        Some(file::Priorities::Strategy) => Priorities::Strategy,
+        None => Priorities::default_for(&strategy.source),
+    };
+    set(
+        &mut pool.panic_threshold,
+        written.panic_threshold.map(percent),
+    );
+    set(&mut pool.slow_start, written.slow_start.map(time));
+    set(&mut pool.outliers, written.outlier_detection.map(outliers));
     pool.strategy = strategy;
     pool.zone = written.zone;
     set(

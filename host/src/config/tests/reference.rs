@@ -44,6 +44,10 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("`[[listeners]]`", "[[listeners]]"),
         ("`[[routes]]`", "[[routes]]"),
         ("`[pools.NAME]`", "[pools.web]"),
+        (
+            "`[pools.NAME.outlier-detection]`",
+            "[pools.web.outlier-detection]",
+        ),
         ("`[pools.NAME.health-check]`", "[pools.web.health-check]"),
         ("`[pools.NAME.sticky]`", "[pools.web.sticky]"),
         ("`[[pools.NAME.backends]]`", "[[pools.web.backends]]"),

@@ -3,13 +3,14 @@
 use std::fmt;
 
 use super::sheet::Sheet;
-use super::{Attempted, Counter, Gauge};
+use super::{Attempted, Counter, Ejection, Gauge};
 use crate::generation::Generation;
 
 /// One worker's counts of one backend.
 #[derive(Debug, Default)]
 pub struct BackendCounts {
     attempts: [Counter; Attempted::COUNT],
+    ejections: [Counter; Ejection::COUNT],
     /// Connections made.
     pub connects: Counter,
     /// Requests sent over a kept connection.
@@ -22,6 +23,11 @@ impl BackendCounts {
     /// An attempt has ended.
     pub fn attempted(&self, result: Attempted) {
         self.attempts[result as usize].add(1);
+    }
+
+    /// It was ejected.
+    pub fn ejected(&self, why: Ejection) {
+        self.ejections[why as usize].add(1);
     }
 
     /// Attempts that ended so.
@@ -75,6 +81,23 @@ pub fn write(sheet: &mut Sheet, generation: &Generation, now_us: u64) -> fmt::Re
         "anubis_backend_weight",
         "Share of the requests, relative to the pool's other backends.",
         backends().map(|(labels, one)| (labels, u32::from(one.settings.weight.get()))),
+    )?;
+    sheet.gauge(
+        "anubis_backend_eligible",
+        "1 while nothing speaks against asking the backend: neither its operator nor its health checks nor its answers.",
+        backends().map(|(labels, one)| (labels, u32::from(one.is_eligible()))),
+    )?;
+    sheet.counter(
+        "anubis_backend_ejections_total",
+        "Times the backend was left out for a while because of its answers, by why.",
+        backends().flat_map(|([pool, backend], one)| {
+            Ejection::ALL.iter().map(move |&why| {
+                let count = one
+                    .counts
+                    .sum(|counts| counts.ejections[why as usize].get());
+                ([pool, backend, ("reason", why.as_str())], count)
+            })
+        }),
     )?;
     sheet.counter(
         "anubis_backend_connections_total",

@@ -125,6 +125,32 @@ values! {
     }
 }
 
+impl Attempted {
+    /// It tells of a backend that did its part badly.
+    pub fn is_of_backend(self) -> bool {
+        match self {
+            Self::ServerError | Self::Connect | Self::Timeout | Self::Reset | Self::Protocol => {
+                true
+            }
+            Self::Ok | Self::ClientLeft | Self::Other => false,
+        }
+    }
+}
+
+values! {
+    /// Why a backend was ejected.
+    Ejection {
+        /// Too many errors in a row.
+        Errors = "errors",
+        /// A far smaller share of good answers than the others.
+        SuccessRate = "success-rate",
+        /// A far greater latency than the others.
+        Slow = "slow",
+        /// It failed its trial.
+        Trial = "trial",
+    }
+}
+
 impl From<Failure> for Attempted {
     fn from(failure: Failure) -> Attempted {
         match failure {

@@ -149,6 +149,11 @@ pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
             })
         }),
     )?;
+    sheet.gauge(
+        "anubis_pool_panic",
+        "1 while so few backends are eligible that all are asked.",
+        pools().map(|pool| ([label(pool)], u32::from(pool.eligibility.is_in_panic()))),
+    )?;
     let sticky = || pools().filter(|pool| pool.sessions().is_some());
     sheet.counter(
         "anubis_pool_session_tokens_total",

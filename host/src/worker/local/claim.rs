@@ -23,6 +23,8 @@ pub struct Picked {
     pub tag: u64,
     /// The fallback decided instead of the strategy.
     pub fallback: bool,
+    /// An ejected backend shows whether it is well again.
+    pub trial: bool,
     /// When, in microseconds since the process started.
     pub at_us: u64,
 }
@@ -160,7 +162,8 @@ impl LocalPool {
         };
         let wanted = &self.pool().members.list[member];
         let in_maintenance = wanted.settings.state == BackendState::Maintenance;
-        if in_maintenance || !wanted.standing.is_eligible() {
+        let may_be_asked = wanted.standing.is_eligible() || self.snapshot.borrow().has(member);
+        if in_maintenance || !may_be_asked {
             return Choice::Lost;
         }
         let picked = Picked {
@@ -168,6 +171,7 @@ impl LocalPool {
             id,
             tag: 0,
             fallback: false,
+            trial: false,
             at_us,
         };
         match self.reserve(member) {
@@ -218,6 +222,34 @@ impl LocalPool {
         entered.ok_or(AtLimit).map(Some)
     }
 
+    /// An ejected member whose time is over, for the one request that is its
+    /// trial. `repeatable`: that it fails would do no harm.
+    #[inline]
+    pub fn claim_trial(self: &Rc<Self>, at_us: u64, repeatable: bool) -> Option<Claim> {
+        match self.pool().eligibility.trial_due(at_us) {
+            true => self.claim_due_trial(at_us, repeatable),
+            false => None,
+        }
+    }
+
+    #[cold]
+    fn claim_due_trial(self: &Rc<Self>, at_us: u64, repeatable: bool) -> Option<Claim> {
+        let member = self.pool().trial(at_us, repeatable)?;
+        let Some(lease) = self.reserve(member) else {
+            self.pool().tried(member, None, at_us);
+            return None;
+        };
+        let picked = Picked {
+            member,
+            id: self.pool().members.list[member].id,
+            tag: 0,
+            fallback: false,
+            trial: true,
+            at_us,
+        };
+        Some(Claim { picked, lease })
+    }
+
     fn reserve(self: &Rc<Self>, member: usize) -> Option<Lease> {
         let member = &self.pool().members.list[member];
         let in_flight = InFlight::reserve(&member.cell, member.settings.capacity)?;
@@ -236,13 +268,13 @@ impl LocalPool {
         key: u64,
         tried: &[usize],
     ) -> Result<Picked, Choice> {
+        let random = worker.random();
         let mut snapshot = self.snapshot.borrow_mut();
-        snapshot.keep_up();
+        snapshot.keep_up(at_us);
         // A plan names whom it wants: with 10,000 backends nobody else is looked at.
-        let by_plan =
-            self.served.strategy.is_planner() && snapshot.is_uncapped() && tried.is_empty();
+        let by_plan = self.served.strategy.is_planner() && snapshot.is_simple() && tried.is_empty();
         if !by_plan {
-            snapshot.refresh(at_us, tried);
+            snapshot.refresh(at_us, tried, random);
             if snapshot.rows().is_empty() {
                 return Err(match snapshot.is_exhausted(tried) {
                     true => Choice::Nobody,
@@ -252,7 +284,7 @@ impl LocalPool {
         }
         let request = PickRequest {
             key,
-            random: worker.random(),
+            random,
             sequence: self.pool().next_sequence(),
             now_us: at_us,
             generation: snapshot.generation(),
@@ -274,6 +306,7 @@ impl LocalPool {
                     id: snapshot.members().list[member].id,
                     tag: decision.tag,
                     fallback: decision.fallback,
+                    trial: false,
                     at_us,
                 })
             }
