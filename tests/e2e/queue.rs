@@ -1,7 +1,8 @@
 //! Capacity, the pool's limit, and the queue of those who find no room.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use anubis_tests::client::{Response, get};
@@ -331,6 +332,128 @@ async fn b19_a_pool_without_backends_queues_a_bounded_number() {
     for mut client in [first, second] {
         assert_eq!(client.response().await.text(), "a");
     }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_healthy_again_is_for_those_who_wait() {
+    let gate = Gate::new();
+    let well = Arc::new(AtomicBool::new(false));
+    let (hold, switch) = (gate.clone(), Arc::clone(&well));
+    let busy = Backend::named("busy")
+        .script(move |request| match request.target.as_str() {
+            "/healthz" => Answer::text(""),
+            _ => Answer::text("busy").when(&hold),
+        })
+        .start();
+    let ill = Backend::named("ill")
+        .script(move |request| match request.target.as_str() {
+            "/healthz" if !switch.load(SeqCst) => Answer::status("500 Internal Server Error", ""),
+            _ => Answer::text("ill"),
+        })
+        .start();
+    let config = queueing().backend(&busy, "capacity = 1").backend(&ill, "");
+    let checks = "path = \"/healthz\"\ninterval = \"50ms\"\nstart = \"unhealthy\"";
+    let config = format!("{config}\n[pools.web.health-check]\n{checks}\n");
+    let proxy = Metered::start(config).await;
+    let backend = [WEB, ("backend", "busy")];
+    proxy.until("anubis_backend_healthy", &backend, 1).await;
+    let mut first = Client::connect(proxy.address()).await;
+    first.send_get("/first").await;
+    proxy
+        .until("anubis_backend_attempts_in_flight", &backend, 1)
+        .await;
+    let mut second = waits(&proxy, "/second", 1).await;
+    well.store(true, SeqCst);
+    assert_eq!(second.response().await.text(), "ill");
+    gate.open();
+    assert_eq!(first.response().await.text(), "busy");
+}
+
+#[tokio::test]
+async fn a_session_that_must_not_move_waits_for_its_backend() {
+    let gate = Gate::new();
+    let backends = ["a", "b"].map(|name| {
+        let hold = gate.clone();
+        Backend::named(name)
+            .script(move |request| match request.target.as_str() {
+                "/hold" => Answer::text(name).when(&hold),
+                _ => Answer::text(name),
+            })
+            .start()
+    });
+    let sticky = "sticky = { cookie = \"sid\", on-lost = \"reject\" }";
+    let config = backends.iter().fold(queueing(), |config, backend| {
+        config.backend(backend, "capacity = 1")
+    });
+    let proxy = Metered::start(config.pool(sticky)).await;
+    let first = get(proxy.address(), "/").await;
+    let mine = first.text();
+    let set = first.head.one("set-cookie").expect("a cookie");
+    let cookie = set.split(';').next().expect("a pair");
+    let request = |target| format!("GET {target} HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n");
+    let mut holding = Client::connect(proxy.address()).await;
+    holding.send(request("/hold")).await;
+    proxy
+        .until(
+            "anubis_backend_attempts_in_flight",
+            &[WEB, ("backend", &mine)],
+            1,
+        )
+        .await;
+    let mut waiting = Client::connect(proxy.address()).await;
+    waiting.send(request("/")).await;
+    queued(&proxy, 1).await;
+    // It is in nobody's way.
+    assert_ne!(get(proxy.address(), "/").await.text(), mine);
+    gate.open();
+    assert_eq!(holding.response().await.text(), mine);
+    assert_eq!(waiting.response().await.text(), mine);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_strategy_is_in_nobodys_way() {
+    // By the path's hash, one half is answered by the other backend; then that
+    // half is held back.
+    let odd = "(i32.and (i32.wrap_i64 (local.get $key)) (i32.const 1))";
+    let (_folder, path) = plugin(guests::live(odd));
+    let backends = ["even", "odd"].map(|name| Backend::named(name).start());
+    let config = |path: &std::path::Path| {
+        with_plugin(path)
+            .pool("hash-key = \"path\"\nqueue-size = 5\nqueue-timeout = \"1m\"")
+            .backend(&backends[0], "")
+            .backend(&backends[1], "")
+    };
+    let proxy = Metered::start(config(&path)).await;
+    let mut paths = [None, None];
+    for number in 0.. {
+        let target = format!("/{number}");
+        let is_odd = get(proxy.address(), &target).await.text() == "odd";
+        paths[usize::from(is_odd)] = Some(target);
+        if paths.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    let [even, odd_path] = paths.map(|path| path.expect("both were found"));
+
+    let body = format!(
+        "(if (result i32) {odd} (then {}) (else (i32.const 0)))",
+        guests::WAIT
+    );
+    let (_other, path) = plugin(guests::live(&body));
+    proxy.configure(config(&path));
+    proxy.until("anubis_generation", &[], 2).await;
+    let mut held = waits(&proxy, &odd_path, 1).await;
+    for _ in 0..20 {
+        assert_eq!(get(proxy.address(), &even).await.text(), "even");
+    }
+    assert_eq!(
+        proxy.scrape().value("anubis_pool_requests_queued", &[WEB]),
+        1.0
+    );
+    // Another strategy is for those who wait too.
+    let (_third, path) = plugin(guests::live("(i32.const 1)"));
+    proxy.configure(config(&path));
+    assert_eq!(held.response().await.text(), "odd");
 }
 
 #[tokio::test]
