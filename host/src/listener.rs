@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -28,6 +28,9 @@ use crate::worker::Worker;
 
 /// Connections the kernel may hold for us before they are accepted.
 const BACKLOG: i32 = 4096;
+/// How long somebody who has begun to connect may take until it is done, when the
+/// socket is about to close.
+const HANDSHAKE: Duration = Duration::from_millis(20);
 /// More connections than any worker has.
 const GONE: usize = usize::MAX / 2;
 /// First and longest pause after an accept that failed for want of resources.
@@ -41,6 +44,9 @@ pub struct Bound {
     pub address: SocketAddr,
     pub counts: Ledger<ListenerCounts>,
     workers: usize,
+    /// Somebody else has the sockets too, and keeps them after this process: a
+    /// service manager.
+    pub is_kept: bool,
     /// At least one for each worker, unless they were inherited. Kept beside the
     /// worker's own handle, to be passed on, until the worker is done with it:
     /// then it is closed. The lock is for the moments of taking and closing.
@@ -65,11 +71,12 @@ impl Bound {
         for _ in 1..workers {
             sockets.push(socket(real, true)?);
         }
-        Ok(Bound::of(address, real, workers, sockets))
+        Ok(Bound::of(address, real, workers, sockets, false))
     }
 
     /// Goes on with sockets that another process listened with, whatever their
-    /// number: what has connected to one of them waits there.
+    /// number: what has connected to one of them waits there. With `is_kept`, somebody
+    /// keeps them after this process.
     ///
     /// # Errors
     ///
@@ -78,6 +85,7 @@ impl Bound {
         address: SocketAddr,
         workers: usize,
         mut sockets: Vec<StdListener>,
+        is_kept: bool,
     ) -> io::Result<Bound> {
         let first = sockets.first().ok_or(io::ErrorKind::NotFound)?;
         let real = first.local_addr()?;
@@ -91,7 +99,7 @@ impl Bound {
                 Err(_) => break,
             }
         }
-        Ok(Bound::of(address, real, workers, sockets))
+        Ok(Bound::of(address, real, workers, sockets, is_kept))
     }
 
     fn of(
@@ -99,6 +107,7 @@ impl Bound {
         address: SocketAddr,
         workers: usize,
         sockets: Vec<StdListener>,
+        is_kept: bool,
     ) -> Bound {
         let sockets = sockets.into_iter().map(|socket| Mutex::new(Some(socket)));
         Bound {
@@ -106,6 +115,7 @@ impl Bound {
             address,
             counts: Ledger::default(),
             workers,
+            is_kept,
             sockets: sockets.collect(),
         }
     }
@@ -243,9 +253,13 @@ impl Drop for Place {
 /// The accepting tasks of one worker.
 #[derive(Default)]
 pub struct Acceptors {
-    /// One for each socket. Dropping the sender ends the task.
-    running: Vec<(Arc<Bound>, JoinHandle<()>, oneshot::Sender<()>)>,
+    /// One for each socket. Dropping the sender ends the task, which closes the
+    /// socket for good.
+    running: Vec<(Arc<Bound>, JoinHandle<()>, oneshot::Sender<Replaced>)>,
 }
+
+/// Another process goes on with the socket.
+struct Replaced;
 
 impl Acceptors {
     /// Accepts on the listeners of the worker's generation, and on no other.
@@ -281,10 +295,18 @@ impl Acceptors {
         }
     }
 
-    /// Accepts no more than what has already connected.
-    pub async fn stop(&mut self) {
+    /// Accepts no more than what has already connected. With `replaced`, another
+    /// process goes on with the same sockets.
+    pub async fn stop(&mut self, replaced: bool) {
+        let mut tasks = Vec::new();
         for (_, task, stop) in self.running.drain(..) {
-            drop(stop);
+            if replaced {
+                // Nobody there: it has ended already.
+                let _ = stop.send(Replaced);
+            }
+            tasks.push(task);
+        }
+        for task in tasks {
             // A task that panicked has closed its socket as well.
             let _ = task.await;
         }
@@ -301,11 +323,18 @@ struct Door {
 }
 
 impl Door {
-    async fn accept_until(self, taken: Taken, stopped: oneshot::Receiver<()>) {
-        tokio::select! {
-            _ = stopped => self.accept_backlog(&taken.socket).await,
+    async fn accept_until(self, taken: Taken, stopped: oneshot::Receiver<Replaced>) {
+        let replaced = tokio::select! {
+            stopped = stopped => stopped.is_ok(),
             never = self.accept_all(&taken.socket) => never,
+        };
+        let others_use_it = replaced || self.bound.is_kept;
+        if !others_use_it && turn_away(&taken.socket).is_ok() {
+            let begun = timeout(HANDSHAKE, self.accept_all(&taken.socket));
+            // Whoever had begun to connect has done so.
+            let _ = begun.await;
         }
+        self.accept_backlog(&taken.socket).await;
     }
 
     async fn accept_all(&self, socket: &TcpListener) -> ! {
@@ -378,6 +407,25 @@ impl Door {
             settings: Arc::clone(&self.settings.borrow()),
         }
     }
+}
+
+/// From now on nobody begins to connect to this socket: what asks to is not heard,
+/// as if it were lost on the way, and finds the socket closed when it asks again.
+/// Else somebody could connect between the last look at the queue and its end.
+fn turn_away(socket: &TcpListener) -> io::Result<()> {
+    // In the language of classic BPF, where the packet begins with its TCP header:
+    // drop it if of SYN and ACK it has SYN alone.
+    const FLAGS: u32 = 13;
+    const SYN_AND_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    let program = [
+        SockFilter::new(0x30, 0, 0, FLAGS),
+        SockFilter::new(0x54, 0, 0, SYN_AND_ACK),
+        SockFilter::new(0x15, 0, 1, SYN),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    SockRef::from(socket).attach_filter(&program)
 }
 
 /// The client was gone before it was accepted.

@@ -285,13 +285,13 @@ impl<'a> Builder<'a> {
     }
 
     fn bind(&self, settings: &ListenerSettings, workers: usize) -> std::io::Result<Bound> {
-        let inherited = match self.inheritance {
-            Some(inheritance) => inheritance.listener(settings.address, &settings.name)?,
-            None => Vec::new(),
-        };
-        match inherited.is_empty() {
-            true => Bound::new(settings.address, workers),
-            false => Bound::adopt(settings.address, workers, inherited),
+        let inheritance = self.inheritance;
+        let inherited = inheritance
+            .map(|it| it.listener(settings.address, &settings.name, workers))
+            .transpose()?;
+        match inherited.flatten() {
+            Some(bound) => Ok(bound),
+            None => Bound::new(settings.address, workers),
         }
     }
 

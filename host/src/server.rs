@@ -96,12 +96,14 @@ pub enum End {
 }
 
 /// How a process ends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Farewell {
     /// How long requests in flight may still take.
     pub grace: Duration,
     /// How long connections that wait for a request may still send one.
     pub idle: Duration,
+    /// Another process goes on with the listening sockets.
+    pub replaced: bool,
 }
 
 impl End {
@@ -114,6 +116,7 @@ impl End {
         Farewell {
             grace,
             idle: idle.min(grace),
+            replaced: self == End::Replaced,
         }
     }
 }

@@ -173,7 +173,7 @@ impl Worker {
     /// Lets connections end: a request that comes is answered with
     /// `Connection: close`, and who is still idle after a while is closed.
     /// So a client that sends just now is not cut off.
-    async fn drain(&self, Farewell { grace, idle }: Farewell) {
+    async fn drain(&self, Farewell { grace, idle, .. }: Farewell) {
         let over = tokio::time::Instant::now() + grace;
         self.drain_stage.set(Drain::Answering);
         if tokio::time::timeout(idle, self.emptied()).await.is_ok() {
@@ -270,13 +270,13 @@ async fn serve(seat: Seat) {
             Some(handed) = handed.recv() => connection::spawn_handed(&worker, handed),
             farewell = shutdown.wait_for(Option::is_some) => {
                 // Should the server be gone, nobody waits.
-                let now = Farewell { grace: Duration::ZERO, idle: Duration::ZERO };
+                let now = Farewell::default();
                 break farewell.ok().and_then(|farewell| *farewell).unwrap_or(now)
             }
         }
     };
     worker.spread.leave(index);
-    acceptors.stop().await;
+    acceptors.stop(farewell.replaced).await;
     let late = async {
         while let Some(handed) = handed.recv().await {
             connection::spawn_handed(&worker, handed);

@@ -317,6 +317,7 @@ async fn sockets_of_a_service_manager_are_used() {
     let a = Backend::named("a").start();
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("it is bound");
+    let kept = socket.try_clone().expect("a descriptor");
     let text = Config::balanced([&a])
         .global("workers = 3")
         .to_string()
@@ -340,4 +341,10 @@ async fn sockets_of_a_service_manager_are_used() {
     load.assert_none_failed();
     running.upgrade().await;
     assert_eq!(get(address, "/").await.text(), "a");
+    // Who connects after the end waits for the next one that the manager starts.
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().await, Some(0));
+    let _client = Client::connect(address).await;
+    kept.set_nonblocking(true).expect("it is a socket");
+    assert!(kept.accept().is_ok());
 }

@@ -22,6 +22,7 @@ use socket2::SockRef;
 use super::letter::{Health, Letter, VARIABLE, VERSION};
 use crate::generation::Generation;
 use crate::health::{self, Finding};
+use crate::listener::Bound;
 use crate::pool::inherit_sessions_secret;
 
 /// The first descriptor that a service manager passes (`sd_listen_fds(3)`).
@@ -48,6 +49,8 @@ struct Inherited {
     name: Option<String>,
     /// As configured, perhaps with port 0.
     requested: SocketAddr,
+    /// Whoever passed them keeps them.
+    is_kept: bool,
     sockets: Vec<TcpListener>,
 }
 
@@ -77,6 +80,7 @@ impl Inheritance {
             Ok(Inherited {
                 name: Some(listener.name),
                 requested: listener.requested,
+                is_kept: listener.is_kept,
                 sockets: sockets
                     .map(|it| it.map(TcpListener::from))
                     .collect::<Result<_>>()?,
@@ -125,6 +129,7 @@ impl Inheritance {
             None => self.listeners.push(Inherited {
                 name: None,
                 requested,
+                is_kept: true,
                 sockets: vec![socket],
             }),
         }
@@ -135,20 +140,28 @@ impl Inheritance {
         self.ready.is_some()
     }
 
-    /// The sockets of a listener, if there are any: that of this address, and
-    /// where the system chose the port, of this name.
+    /// Goes on with the sockets of a listener, if there are any: those of this
+    /// address, and where the system chose the port, of this name.
     ///
     /// # Errors
     ///
     /// When the system has no descriptors left.
-    pub fn listener(&self, address: SocketAddr, name: &str) -> std::io::Result<Vec<TcpListener>> {
+    pub fn listener(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        workers: usize,
+    ) -> std::io::Result<Option<Bound>> {
         let is_it = |one: &&Inherited| {
             let called = one.name.as_deref() == Some(name);
             one.requested == address && (address.port() != 0 || called)
         };
-        let found = self.listeners.iter().find(is_it);
-        let sockets = found.map_or(&[][..], |one| &one.sockets);
-        sockets.iter().map(TcpListener::try_clone).collect()
+        let Some(found) = self.listeners.iter().find(is_it) else {
+            return Ok(None);
+        };
+        let sockets = found.sockets.iter().map(TcpListener::try_clone);
+        let sockets = sockets.collect::<std::io::Result<_>>()?;
+        Bound::adopt(address, workers, sockets, found.is_kept).map(Some)
     }
 
     /// The socket of the admin API's address.

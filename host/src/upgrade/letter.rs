@@ -37,6 +37,8 @@ pub struct Listener {
     pub name: String,
     /// As configured, perhaps with port 0.
     pub requested: SocketAddr,
+    /// A service manager has them too.
+    pub is_kept: bool,
     pub sockets: Vec<RawFd>,
 }
 

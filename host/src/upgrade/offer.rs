@@ -63,6 +63,7 @@ impl Offer {
             Ok(Listener {
                 name: listening.settings.name.clone(),
                 requested: listening.bound.requested,
+                is_kept: listening.bound.is_kept,
                 sockets: sockets.into_iter().map(|it| handles.keep(it)).collect(),
             })
         });
