@@ -127,12 +127,7 @@ impl Membership {
 
     /// The member with this id.
     pub fn get(&self, id: u32) -> Option<&Member> {
-        self.index(id).map(|index| &self.list[index])
-    }
-
-    /// Its place in the list.
-    pub fn index(&self, id: u32) -> Option<usize> {
-        self.index_of.get(&id).copied()
+        self.index_of(id).map(|index| &self.list[index])
     }
 
     /// Nothing that a strategy can see differs.

@@ -157,7 +157,7 @@ impl LocalPool {
     /// is not asked. Who drains keeps its sessions. Otherwise it is [`Choice::Busy`], or
     /// [`Choice::Lost`] if it may not be asked or is gone.
     pub fn claim_member(self: &Rc<Self>, id: u32, at_us: u64) -> Choice {
-        let Some(member) = self.pool().members.index(id) else {
+        let Some(member) = self.pool().members.index_of(id) else {
             return Choice::Lost;
         };
         let wanted = &self.pool().members.list[member];
