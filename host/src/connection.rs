@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use self::framing::{Framing, Violation};
+use self::framing::{Fault, Framing, Limits, Violation};
 use crate::config::ListenerSettings;
 use crate::generation::Listening;
 use crate::listener::{Handed, Place};
@@ -31,6 +31,10 @@ use crate::proxy::{self, Forwarding};
 use crate::telemetry::metrics::{Connected, Ended};
 use crate::timer::Alarm;
 use crate::worker::{Open, Worker};
+
+/// What hyper buffers of a connection at most, where a head needs no more: its
+/// own default.
+const BUFFER: usize = 8 * 1024 + 100 * 4096;
 
 /// Sent before closing on a client that did not finish its request head in
 /// time (RFC 9110 section 15.5.9).
@@ -41,6 +45,21 @@ const REQUEST_TIMEOUT: &[u8] =
 /// ways (RFC 9112 section 2.2 and others; see [`framing`]).
 const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Sent before closing on a request line that is too long (RFC 9110 section 15.5.15).
+const URI_TOO_LONG: &[u8] =
+    b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Sent before closing on a head that is too large (RFC 6585 section 5).
+const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+fn answer_to(fault: Fault) -> &'static [u8] {
+    match fault {
+        Fault::Malformed => BAD_REQUEST,
+        Fault::LongLine => URI_TOO_LONG,
+        Fault::LargeHead => HEAD_TOO_LARGE,
+    }
+}
 
 /// What a connection is doing, and until when.
 ///
@@ -265,10 +284,16 @@ async fn serve(
         let answer = proxy::handle(Rc::clone(&served), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch)));
+    let limits = Limits {
+        line: listener.settings.max_request_line,
+        head: listener.settings.max_header_size,
+    };
+    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch), limits));
     let mut connection = pin!(
         http1::Builder::new()
             .header_read_timeout(None)
+            .max_headers(listener.settings.max_headers)
+            .max_buf_size(limits.head.max(BUFFER))
             .serve_connection(socket, service)
             .with_upgrades()
     );
@@ -321,11 +346,7 @@ impl Client {
     ) -> Client {
         // An IPv4 client of an IPv6 socket is an IPv4 client.
         let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let trusted = listener
-            .settings
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(&address.ip()));
+        let trusted = listener.settings.trusts(address.ip());
         let counts = worker.generation().counts(&listener.bound);
         Client {
             counts: Connected::begin(counts),
@@ -345,21 +366,21 @@ pub struct Socket {
     framing: Framing,
     /// What followed a request for an upgrade, until that is answered.
     held: Vec<u8>,
-    /// Bytes were held back; nothing passes any more.
-    malformed: bool,
+    /// Bytes were held back for this; nothing passes any more.
+    fault: Option<Fault>,
     /// The last write did not get through: more of a response is waiting.
     blocked: bool,
 }
 
 impl Socket {
     /// Watches over `stream`.
-    pub fn new(stream: TcpStream, watch: Arc<Watch>) -> Socket {
+    pub fn new(stream: TcpStream, watch: Arc<Watch>, limits: Limits) -> Socket {
         Socket {
             stream,
             watch,
-            framing: Framing::default(),
+            framing: Framing::new(limits),
             held: Vec::new(),
-            malformed: false,
+            fault: None,
             blocked: false,
         }
     }
@@ -391,14 +412,18 @@ impl Socket {
     /// What follows must not pass. A body cannot be mended: its request says so.
     /// A request before a bad head is answered first: hyper reads again when it
     /// is done with that one.
-    fn poll_malformed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_faulty(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        fault: Fault,
+    ) -> Poll<io::Result<()>> {
         if !self.framing.is_in_head() {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         if !self.watch.is_between_requests() {
             return Poll::Pending;
         }
-        self.refuse(cx, BAD_REQUEST)
+        self.refuse(cx, answer_to(fault))
     }
 
     fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
@@ -415,8 +440,8 @@ impl AsyncRead for Socket {
         if self.watch.head_overdue.load(Relaxed) {
             return self.refuse(cx, REQUEST_TIMEOUT);
         }
-        if self.malformed {
-            return self.poll_malformed(cx);
+        if let Some(fault) = self.fault {
+            return self.poll_faulty(cx, fault);
         }
         let switched = self.watch.switched.load(Relaxed);
         if self.framing.holds() && !switched {
@@ -440,16 +465,16 @@ impl AsyncRead for Socket {
                 self.held.splice(0..0, arrived[passed..].iter().copied());
                 passed
             }
-            Err(Violation(at)) => {
-                self.malformed = true;
+            Err(Violation { at, fault }) => {
+                self.fault = Some(fault);
                 at
             }
         };
         buffer.set_filled(before + passed);
-        match (passed, self.malformed) {
-            (0, true) => self.poll_malformed(cx),
+        match (passed, self.fault) {
+            (0, Some(fault)) => self.poll_faulty(cx, fault),
             // Only what is held: it follows a request that is being answered.
-            (0, false) => Poll::Pending,
+            (0, None) => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }
     }

@@ -21,6 +21,8 @@ pub struct Generation {
     pub shutdown_grace: Duration,
     /// How long a successor may take until it serves.
     pub upgrade_timeout: Duration,
+    /// Most connections of clients at once.
+    pub max_connections: usize,
     pub listeners: Vec<Listening>,
     pub routes: Routes,
     /// In the order of the settings; [`Routes`] gives indices into it.

@@ -6,7 +6,10 @@
 //! few connections. So a worker that accepts one while it has more than
 //! another hands it over: once per connection, never per request.
 
+mod crowd;
+
 use std::cell::RefCell;
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -20,10 +23,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crowd::{Clients, Counted, Crowd, OfClient};
+
 use crate::config::ListenerSettings;
 use crate::connection;
 use crate::generation::Listening;
-use crate::telemetry::metrics::{Ledger, ListenerCounts, Own};
+use crate::telemetry::metrics::{Ended, Ledger, ListenerCounts, Own};
 use crate::worker::Worker;
 
 /// Connections the kernel may hold for us before they are accepted.
@@ -35,6 +40,8 @@ const HANDSHAKE: Duration = Duration::from_millis(20);
 const GONE: usize = usize::MAX / 2;
 /// First and longest pause after an accept that failed for want of resources.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// A want that has lasted so long may last longer: who waits is told.
+const LASTING: Duration = Duration::from_millis(160);
 
 /// An address that is listened on.
 pub struct Bound {
@@ -43,6 +50,9 @@ pub struct Bound {
     /// As it is.
     pub address: SocketAddr,
     pub counts: Ledger<ListenerCounts>,
+    /// Its open connections, and those of each client.
+    crowd: Arc<Crowd>,
+    clients: Arc<Clients>,
     workers: usize,
     /// Somebody else has the sockets too, and keeps them after this process: a
     /// service manager.
@@ -114,6 +124,8 @@ impl Bound {
             requested,
             address,
             counts: Ledger::default(),
+            crowd: Arc::default(),
+            clients: Arc::default(),
             workers,
             is_kept,
             sockets: sockets.collect(),
@@ -186,6 +198,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 /// How many connections each worker has, and the way to each.
 pub struct Spread {
     workers: Vec<Desk>,
+    /// Open connections of all listeners.
+    crowd: Arc<Crowd>,
 }
 
 #[repr(align(128))]
@@ -202,10 +216,13 @@ pub struct Handed {
     pub place: Place,
 }
 
-/// A connection's place in the count of its worker.
+/// A connection's place in every count: of its worker, of all, of its listener
+/// and of its client.
 pub struct Place {
     spread: Arc<Spread>,
     worker: usize,
+    _counted: [Counted; 2],
+    _of_client: Option<OfClient>,
 }
 
 impl Spread {
@@ -217,24 +234,26 @@ impl Spread {
         };
         Spread {
             workers: handed.into_iter().map(desk).collect(),
+            crowd: Arc::default(),
         }
     }
 
-    /// A place at the worker with the fewest connections; at `own` if none has fewer.
-    fn place(self: &Arc<Self>, own: usize) -> Place {
+    /// The worker with the fewest connections; `own` if none has fewer.
+    fn least_busy(&self, own: usize) -> usize {
         let open = |index: usize| self.workers[index].open.load(Relaxed);
-        let fewest = (0..self.workers.len())
+        (0..self.workers.len())
             .min_by_key(|&index| (open(index), index != own))
-            .unwrap_or(own);
-        self.place_at(fewest)
+            .unwrap_or(own)
     }
 
-    /// A place at this worker.
-    fn place_at(self: &Arc<Self>, worker: usize) -> Place {
+    /// A place at this worker for a connection to `bound`.
+    fn place(self: &Arc<Self>, worker: usize, bound: &Bound, of_client: Option<OfClient>) -> Place {
         self.workers[worker].open.fetch_add(1, Relaxed);
         Place {
             spread: Arc::clone(self),
             worker,
+            _counted: [self.crowd.enter(), bound.crowd.enter()],
+            _of_client: of_client,
         }
     }
 
@@ -268,7 +287,9 @@ impl Acceptors {
         let listeners = generation.listeners();
         self.running
             .retain(|(bound, ..)| listeners.iter().any(|one| Arc::ptr_eq(&one.bound, bound)));
+        worker.spread.crowd.look_again();
         for Listening { bound, settings } in listeners {
+            bound.crowd.look_again();
             if self
                 .running
                 .iter()
@@ -288,6 +309,7 @@ impl Acceptors {
                     counts: bound.counts.open(),
                     bound: Arc::clone(bound),
                     settings: RefCell::new(Arc::clone(settings)),
+                    reserve: RefCell::new(reserve()),
                 };
                 let acceptor = tokio::task::spawn_local(door.accept_until(socket, stopped));
                 self.running.push((Arc::clone(bound), acceptor, stop));
@@ -320,6 +342,8 @@ struct Door {
     bound: Arc<Bound>,
     /// As of the last generation that had this listener.
     settings: RefCell<Arc<ListenerSettings>>,
+    /// A descriptor to accept one more with, when there are no others.
+    reserve: RefCell<Option<File>>,
 }
 
 impl Door {
@@ -340,6 +364,7 @@ impl Door {
     async fn accept_all(&self, socket: &TcpListener) -> ! {
         let mut pause = BACK_OFF.0;
         loop {
+            self.room().await;
             match socket.accept().await {
                 Ok((stream, peer)) => {
                     pause = BACK_OFF.0;
@@ -350,6 +375,9 @@ impl Door {
                     self.counts.accept_failures.add(1);
                     if pause == BACK_OFF.0 {
                         tracing::warn!(listener = %self.bound.address, %error, "accepting is held up");
+                    }
+                    if pause >= LASTING {
+                        self.send_away(socket).await;
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(BACK_OFF.1);
@@ -362,20 +390,64 @@ impl Door {
     async fn accept_backlog(&self, socket: &TcpListener) {
         for _ in 0..BACKLOG {
             match timeout(Duration::ZERO, socket.accept()).await {
-                Ok(Ok((stream, peer))) => {
-                    let place = self.worker.spread.place_at(self.worker.index);
-                    connection::spawn(&self.worker, stream, peer, self.listener(), place);
-                }
+                Ok(Ok((stream, peer))) => self.serve(stream, peer, self.worker.index),
                 _ => return,
             }
         }
     }
 
+    /// Waits until there may be one more connection. Meanwhile they wait in the
+    /// kernel, which is what they would do here.
+    async fn room(&self) {
+        let spread = &self.worker.spread;
+        let in_all = || self.worker.generation().max_connections();
+        let here = || match self.settings.borrow().max_connections {
+            0 => usize::MAX,
+            most => most,
+        };
+        if spread.crowd.has_room(in_all()) && self.bound.crowd.has_room(here()) {
+            return;
+        }
+        self.counts.held.add(1);
+        tracing::debug!(listener = %self.bound.address, "as many connections as there may be");
+        loop {
+            spread.crowd.room(in_all).await;
+            self.bound.crowd.room(here).await;
+            if spread.crowd.has_room(in_all()) {
+                return;
+            }
+        }
+    }
+
+    /// Closes who waits to be accepted, with the last descriptor that there is:
+    /// they can go elsewhere instead of waiting for what does not come.
+    async fn send_away(&self, socket: &TcpListener) {
+        self.reserve.borrow_mut().take();
+        for _ in 0..BACKLOG {
+            match timeout(Duration::ZERO, socket.accept()).await {
+                Ok(Ok(_closed)) => self.counts.ended(Ended::NoResources),
+                _ => break,
+            }
+        }
+        *self.reserve.borrow_mut() = reserve();
+    }
+
     /// Serves the connection here, or hands it to a worker that has fewer.
     fn deal(&self, stream: TcpStream, peer: SocketAddr) {
         let worker = &self.worker;
+        self.serve(stream, peer, worker.spread.least_busy(worker.index));
+    }
+
+    /// Serves the connection on this worker, unless its client has too many.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, at: usize) {
+        let worker = &self.worker;
         let listener = self.listener();
-        let place = worker.spread.place(worker.index);
+        let most = listener.settings.max_connections_of(peer.ip());
+        let of_client = most.map(|most| self.bound.clients.enter(peer.ip(), most));
+        if matches!(of_client, Some(None)) {
+            return self.counts.ended(Ended::ClientLimit);
+        }
+        let place = worker.spread.place(at, &self.bound, of_client.flatten());
         if place.worker == worker.index {
             return connection::spawn(worker, stream, peer, listener, place);
         }
@@ -426,6 +498,11 @@ fn turn_away(socket: &TcpListener) -> io::Result<()> {
         SockFilter::new(0x06, 0, 0, u32::MAX),
     ];
     SockRef::from(socket).attach_filter(&program)
+}
+
+/// Any file will do.
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// The client was gone before it was accepted.

@@ -198,6 +198,7 @@ impl<'a> Builder<'a> {
             number: self.previous.map_or(1, |old| old.number + 1),
             shutdown_grace: settings.shutdown_grace,
             upgrade_timeout: settings.upgrade_timeout,
+            max_connections: settings.max_connections.get(),
             listeners,
             routes: Routes::new(&settings.routes),
             pools,

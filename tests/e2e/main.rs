@@ -15,6 +15,7 @@ mod figures;
 mod forwarding;
 mod health;
 mod lifecycle;
+mod limits;
 mod log;
 mod metrics;
 mod mixed;

@@ -25,6 +25,7 @@ impl Settings {
     pub fn new(listener: ListenerSettings, pool: PoolSettings) -> Self {
         Self {
             workers: workers(),
+            max_connections: max_connections(),
             shutdown_grace: Duration::from_secs(30),
             upgrade_timeout: Duration::from_secs(60),
             log: LogSettings::default(),
@@ -80,6 +81,11 @@ impl ListenerSettings {
             keep_alive: Duration::from_secs(75),
             idle_timeout: Duration::from_secs(60),
             trusted_proxies: Vec::new(),
+            max_request_line: 8 << 10,
+            max_header_size: 64 << 10,
+            max_headers: 100,
+            max_connections: 0,
+            max_connections_per_client: 0,
         }
     }
 }
@@ -294,6 +300,14 @@ fn deadline_for(source: &StrategySource) -> Duration {
         StrategySource::Shipped(name) if name == "maglev" => Duration::from_millis(100),
         _ => Duration::from_millis(10),
     }
+}
+
+/// Half of the descriptors: each connection of a client may need one to a backend.
+fn max_connections() -> NonZeroUsize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = limit.and_then(|limit| usize::try_from(limit / 2).ok());
+    half.and_then(NonZeroUsize::new)
+        .unwrap_or(NonZeroUsize::MAX)
 }
 
 /// One worker per core that this process may use; one when that is unknown.

@@ -29,6 +29,7 @@ use super::{HashKey, HostHeader, HostPattern, StrategySource};
 )]
 pub struct File {
     pub workers: Option<Whole<1, 1024>>,
+    pub max_connections: Option<Whole<1, 10_000_000>>,
     pub shutdown_grace: Option<Text<Time<0>>>,
     pub upgrade_timeout: Option<Text<Time<1000>>>,
     pub compile_time: Option<Text<Time<1000>>>,
@@ -114,6 +115,11 @@ pub struct Listener {
     pub keep_alive: Option<Text<Time<0>>>,
     pub idle_timeout: Option<Text<Time<1>>>,
     pub trusted_proxies: Vec<Text<IpNet>>,
+    pub max_request_line: Option<Text<Size<256, 0x10_0000>>>,
+    pub max_header_size: Option<Text<Size<1024, 0x10_0000>>>,
+    pub max_headers: Option<Whole<10, 10_000>>,
+    pub max_connections: Option<Whole<0, 10_000_000>>,
+    pub max_connections_per_client: Option<Whole<0, 10_000_000>>,
 }
 
 /// One of `[[routes]]`

@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +93,9 @@ pub fn backend_address(text: &str) -> Result<Authority, String> {
 pub struct Settings {
     /// Worker threads. Default: one per core this process may use.
     pub workers: NonZeroUsize,
+    /// Most connections of clients at once. Default: half of the descriptors that
+    /// the process may have, the other half being for those to the backends.
+    pub max_connections: NonZeroUsize,
     /// How long requests in flight may take to finish at shutdown. Default 30 s.
     pub shutdown_grace: Duration,
     /// How long a successor may take until it serves, at least 1 s. Default 60 s.
@@ -226,6 +229,33 @@ pub struct ListenerSettings {
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and extended;
     /// from all others they are replaced. Default: none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Longest request line, in bytes. Default 8 KiB.
+    pub max_request_line: usize,
+    /// Largest request head, in bytes, the line included. Default 64 KiB.
+    pub max_header_size: usize,
+    /// Most header fields of a request. Default 100.
+    pub max_headers: usize,
+    /// Most connections at once; 0 (default) = no limit but the process'.
+    pub max_connections: usize,
+    /// Most connections of one client at once; 0 (default) = no limit.
+    pub max_connections_per_client: usize,
+}
+
+impl ListenerSettings {
+    /// Most connections of the client at `address`; `None`: any number. A proxy
+    /// of ours has those of many clients.
+    pub fn max_connections_of(&self, address: IpAddr) -> Option<usize> {
+        let most = self.max_connections_per_client;
+        (most != 0 && !self.trusts(address)).then_some(most)
+    }
+
+    /// Who is there is a proxy of ours.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(&address))
+    }
 }
 
 /// One `[[routes]]` entry. The most specific route wins: an exact host before

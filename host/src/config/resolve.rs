@@ -17,7 +17,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::file::{self, File};
 use super::read::Report;
-use super::values::{Text, Time, Whole};
+use super::values::{Size, Text, Time, Whole};
 use super::{AccessLog, CacheFolder, LogFormat, LogSettings, Settings};
 use admin::admin;
 use listeners::listeners;
@@ -48,6 +48,11 @@ pub fn resolve(file: File, folder: &Path, report: &mut Report<'_>) -> Option<Set
     if let Some(workers) = file.workers.map(count) {
         settings.workers = NonZeroUsize::new(workers)?;
     }
+    let connections = file.max_connections.map(count);
+    set(
+        &mut settings.max_connections,
+        connections.and_then(NonZeroUsize::new),
+    );
     set(&mut settings.shutdown_grace, file.shutdown_grace.map(time));
     set(
         &mut settings.upgrade_timeout,
@@ -104,6 +109,10 @@ fn set<T>(value: &mut T, written: Option<T>) {
 }
 
 fn time<const MIN_MS: u64>(written: Text<Time<MIN_MS>>) -> Duration {
+    written.0.0
+}
+
+fn size<const MIN: u64, const MAX: u64>(written: Text<Size<MIN, MAX>>) -> usize {
     written.0.0
 }
 

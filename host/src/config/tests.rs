@@ -50,6 +50,7 @@ fn the_smallest_file_gets_every_default() {
 fn everything_that_can_be_written_is_read() {
     let settings = settings(include_str!("tests/everything.toml"));
     assert_eq!(settings.workers.get(), 2);
+    assert_eq!(settings.max_connections.get(), 5000);
     assert_eq!(settings.shutdown_grace, Duration::from_secs(31));
     assert_eq!(settings.upgrade_timeout, Duration::from_secs(62));
     assert_eq!(
@@ -74,6 +75,11 @@ fn everything_that_can_be_written_is_read() {
 
     let listener = &settings.listeners[0];
     assert_eq!(listener.name, "public");
+    assert_eq!(listener.max_request_line, 4096);
+    assert_eq!(listener.max_header_size, 32 << 10);
+    assert_eq!(listener.max_headers, 50);
+    assert_eq!(listener.max_connections, 1000);
+    assert_eq!(listener.max_connections_per_client, 20);
     assert_eq!(listener.header_timeout, Duration::from_secs(11));
     assert_eq!(listener.keep_alive, Duration::from_secs(76));
     assert_eq!(listener.idle_timeout, Duration::from_secs(61));

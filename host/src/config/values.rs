@@ -137,12 +137,13 @@ impl<const MIN_MS: u64> FromText for Time<MIN_MS> {
     }
 }
 
-/// An amount of memory such as `"64MiB"`, from 64 KiB (one page of a plugin's
-/// memory) to 4 GiB (all that 32 bits can address).
+/// An amount of memory such as `"64MiB"`, from `MIN` to `MAX` bytes. By default
+/// from 64 KiB (one page of a plugin's memory) to 4 GiB (all that 32 bits can
+/// address).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size(pub usize);
+pub struct Size<const MIN: u64 = 0x1_0000, const MAX: u64 = 0x1_0000_0000>(pub usize);
 
-impl FromText for Size {
+impl<const MIN: u64, const MAX: u64> FromText for Size<MIN, MAX> {
     const EXPECTED: &'static str = "a size with its unit such as \"512KiB\", \"64MiB\" or \"1GiB\"";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -161,10 +162,22 @@ impl FromText for Size {
             .parse()
             .map_err(|_| format!("`{text}`: expected {}", Self::EXPECTED))?;
         match number.checked_mul(unit) {
-            Some(bytes @ 0x1_0000..=0x1_0000_0000) => usize::try_from(bytes)
+            Some(bytes) if (MIN..=MAX).contains(&bytes) => usize::try_from(bytes)
                 .map(Self)
                 .map_err(|_| format!("`{text}` is more than this machine can address")),
-            _ => Err(format!("`{text}` is out of range: 64KiB to 4GiB")),
+            _ => Err(format!(
+                "`{text}` is out of range: {} to {}",
+                readable(MIN),
+                readable(MAX)
+            )),
         }
     }
+}
+
+/// With the largest binary unit that leaves a whole number.
+fn readable(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.trailing_zeros() / 10).min(units.len() as u32 - 1);
+    let number = bytes >> (unit * 10);
+    format!("{number}{}", units[unit as usize])
 }

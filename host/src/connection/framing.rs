@@ -9,6 +9,9 @@
 //! - a chunk whose size is not just hexadecimal digits (section 7.1), and one
 //!   whose data does not end where its size says.
 //!
+//! And so that nothing grows without bound: a request line and a head longer than
+//! the listener allows.
+//!
 //! Everything else about a request is `proxy/request.rs`' affair. No IO, no
 //! allocation: bytes in, and whether they may pass.
 
@@ -23,7 +26,10 @@ const SIZE_DIGITS: u32 = 15;
 /// Follows one client's bytes from request to request.
 #[derive(Debug)]
 pub struct Framing {
+    limits: Limits,
     place: Place,
+    /// Bytes of the current head so far.
+    head: usize,
     /// The last byte was the CR of a line's end.
     carriage_return: bool,
     line: Line,
@@ -61,14 +67,43 @@ struct Line {
     cut: bool,
 }
 
-/// The byte at this index is where the request stops making sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Violation(pub usize);
+/// Longest request line and longest head (with it), in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub line: usize,
+    pub head: usize,
+}
 
-impl Default for Framing {
-    fn default() -> Self {
+/// The byte at this index must not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Violation {
+    pub at: usize,
+    pub fault: Fault,
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It stops making sense.
+    Malformed,
+    /// Its request line is too long.
+    LongLine,
+    /// Its head is too large.
+    LargeHead,
+}
+
+fn malformed(at: usize) -> Violation {
+    let fault = Fault::Malformed;
+    Violation { at, fault }
+}
+
+impl Framing {
+    /// Before the first byte of a connection.
+    pub fn new(limits: Limits) -> Self {
         Self {
+            limits,
             place: Place::Start,
+            head: 0,
             carriage_return: false,
             line: Line {
                 bytes: [0; LINE],
@@ -80,9 +115,7 @@ impl Default for Framing {
             upgrade: false,
         }
     }
-}
 
-impl Framing {
     /// Looks at the next bytes of the client. How many of them may pass now:
     /// fewer than all when they follow a request for an upgrade.
     ///
@@ -97,7 +130,10 @@ impl Framing {
                 Place::Data { left, chunk } => self.data(left, chunk, rest),
                 _ => self
                     .line(rest)
-                    .map_err(|Violation(in_rest)| Violation(at + in_rest))?,
+                    .map_err(|Violation { at: in_rest, fault }| Violation {
+                        at: at + in_rest,
+                        fault,
+                    })?,
             };
         }
         Ok(at)
@@ -133,9 +169,10 @@ impl Framing {
         if self.carriage_return {
             self.carriage_return = false;
             let ends = bytes[0] == b'\n' && self.end_of_line();
-            return if ends { Ok(1) } else { Err(Violation(0)) };
+            return if ends { Ok(1) } else { Err(malformed(0)) };
         }
         let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+        self.count(end)?;
         self.line.add(&bytes[..end]);
         match bytes.get(end) {
             None => Ok(end),
@@ -143,7 +180,24 @@ impl Framing {
                 self.carriage_return = true;
                 Ok(end + 1)
             }
-            Some(_bare_line_feed) => Err(Violation(end)),
+            Some(_bare_line_feed) => Err(malformed(end)),
+        }
+    }
+
+    /// So many bytes more of the current line; their ends do not count.
+    fn count(&mut self, bytes: usize) -> Result<(), Violation> {
+        let (limit, fault) = match self.place {
+            Place::Start => (self.limits.line, Fault::LongLine),
+            Place::Fields => (self.limits.head, Fault::LargeHead),
+            Place::Data { .. } | Place::ChunkEnd | Place::ChunkSize | Place::Trailers => {
+                return Ok(());
+            }
+        };
+        let left = limit.saturating_sub(self.head);
+        self.head = self.head.saturating_add(bytes);
+        match bytes > left {
+            true => Err(Violation { at: left, fault }),
+            false => Ok(()),
         }
     }
 
@@ -181,7 +235,8 @@ impl Framing {
         }
     }
 
-    fn after_head(&self) -> Option<Place> {
+    fn after_head(&mut self) -> Option<Place> {
+        self.head = 0;
         match (self.chunked, self.length) {
             (true, Some(_)) => None,
             (true, None) => Some(Place::ChunkSize),
@@ -266,20 +321,25 @@ mod tests {
 
     use super::*;
 
+    const LIMITS: Limits = Limits {
+        line: 10_100,
+        head: 30_000,
+    };
+
     fn fed(bytes: &[u8]) -> Result<(), Violation> {
-        let passed = Framing::default().feed(bytes)?;
+        let passed = Framing::new(LIMITS).feed(bytes)?;
         assert_eq!(passed, bytes.len(), "nothing is held");
         Ok(())
     }
 
     /// The first byte that must not pass, when they come in these pieces.
     fn fed_in_pieces(bytes: &[u8], cuts: &[usize]) -> Option<usize> {
-        let mut framing = Framing::default();
+        let mut framing = Framing::new(LIMITS);
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         for piece in cuts.windows(2) {
-            if let Err(Violation(at)) = framing.feed(&bytes[piece[0]..piece[1]]) {
+            if let Err(Violation { at, .. }) = framing.feed(&bytes[piece[0]..piece[1]]) {
                 return Some(piece[0] + at);
             }
         }
@@ -371,8 +431,31 @@ mod tests {
     }
 
     #[test]
+    fn a_line_and_a_head_have_their_ends() {
+        let fed = |line: usize, fields: usize, size: usize| {
+            let field = format!("{}\r\n", "f".repeat(size));
+            let target = "x".repeat(line - "GET / HTTP/1.1".len());
+            let fields = field.repeat(fields);
+            fed(format!("GET /{target} HTTP/1.1\r\n{fields}\r\n").as_bytes())
+        };
+        let at = |at, fault| Err(Violation { at, fault });
+        assert_eq!(fed(LIMITS.line, 1, 30_000 - LIMITS.line), Ok(()));
+        assert_eq!(fed(LIMITS.line + 1, 1, 1), at(LIMITS.line, Fault::LongLine));
+        assert_eq!(fed(100, 299, 100), Ok(()));
+        // Two more bytes for each line's end.
+        let last = 30_000 + 300 * 2;
+        assert_eq!(fed(100, 300, 100), at(last, Fault::LargeHead));
+        let two = format!("{}{}", GOOD[0], GOOD[3]).repeat(2000);
+        assert_eq!(
+            super::tests::fed(two.as_bytes()),
+            Ok(()),
+            "each head for itself"
+        );
+    }
+
+    #[test]
     fn what_follows_a_wish_to_switch_is_held() {
-        let mut framing = Framing::default();
+        let mut framing = Framing::new(LIMITS);
         let wish = "GET / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\n!";
         let bytes = format!("{wish}GET / HTTP/1.1\nHost: h\r\n\r\n");
         assert_eq!(framing.feed(bytes.as_bytes()), Ok(wish.len()));
@@ -380,7 +463,7 @@ mod tests {
         let rest = &bytes.as_bytes()[wish.len()..];
         assert_eq!(framing.feed(rest), Ok(0));
         framing.go_on();
-        assert_eq!(framing.feed(rest), Err(Violation(14)));
+        assert_eq!(framing.feed(rest), Err(malformed(14)));
     }
 
     proptest! {
@@ -400,7 +483,7 @@ mod tests {
 
         #[test]
         fn anything_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let _ = Framing::default().feed(&bytes);
+            let _ = Framing::new(LIMITS).feed(&bytes);
         }
     }
 }

@@ -96,6 +96,11 @@ impl Adopted {
             .map(|index| &self.pools[index])
     }
 
+    /// Most connections of clients at once, over all workers.
+    pub fn max_connections(&self) -> usize {
+        self.generation.max_connections
+    }
+
     /// The sockets to accept on.
     pub fn listeners(&self) -> &[Listening] {
         &self.generation.listeners

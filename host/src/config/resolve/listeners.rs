@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use toml::Spanned;
 
-use super::{set, time};
+use super::{count, set, size, time};
 use crate::config::ListenerSettings;
 use crate::config::file;
 use crate::config::read::Report;
@@ -47,6 +47,23 @@ fn listener(entry: file::Listener, address: SocketAddr) -> ListenerSettings {
     set(&mut listener.header_timeout, entry.header_timeout.map(time));
     set(&mut listener.keep_alive, entry.keep_alive.map(time));
     set(&mut listener.idle_timeout, entry.idle_timeout.map(time));
+    set(
+        &mut listener.max_request_line,
+        entry.max_request_line.map(size),
+    );
+    set(
+        &mut listener.max_header_size,
+        entry.max_header_size.map(size),
+    );
+    set(&mut listener.max_headers, entry.max_headers.map(count));
+    set(
+        &mut listener.max_connections,
+        entry.max_connections.map(count),
+    );
+    set(
+        &mut listener.max_connections_per_client,
+        entry.max_connections_per_client.map(count),
+    );
     listener.trusted_proxies = entry.trusted_proxies.into_iter().map(|net| net.0).collect();
     listener
 }

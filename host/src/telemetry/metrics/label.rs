@@ -198,6 +198,10 @@ values! {
         Stalled = "stalled",
         /// What arrived is not HTTP/1; answered with 400 where that is possible.
         Malformed = "malformed",
+        /// Its client had as many as it may.
+        ClientLimit = "client-limit",
+        /// It had not been accepted yet, and there were no descriptors for it.
+        NoResources = "no-resources",
     }
 }
 

@@ -17,6 +17,7 @@ pub struct ListenerCounts {
     requests: [Counter; Code::COUNT],
     ended: [Counter; Ended::COUNT],
     pub accept_failures: Counter,
+    pub held: Counter,
 }
 
 impl ListenerCounts {
@@ -104,6 +105,11 @@ pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
         "anubis_listener_accept_failures_total",
         "Times that no connection could be accepted for want of descriptors or memory.",
         sums(|counts| counts.accept_failures.get()),
+    )?;
+    sheet.counter(
+        "anubis_listener_accepts_held_total",
+        "Times that accepting waited because there were as many connections as there may be.",
+        sums(|counts| counts.held.get()),
     )
 }
 
