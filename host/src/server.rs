@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
@@ -257,6 +257,10 @@ impl Server {
 
     /// Ends once another process serves.
     async fn replaced(&self, program: &Program) -> anyhow::Result<()> {
+        ensure!(
+            !rustix::process::getpid().is_init(),
+            "a container ends with its first process, which this is"
+        );
         let successor = self.successor(program).await?;
         let process = successor.id();
         tracing::info!(program = %program.path().display(), process, "upgrade begins");

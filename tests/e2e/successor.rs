@@ -264,6 +264,36 @@ async fn x6_the_admin_api_its_socket_and_what_was_changed_go_over() {
 }
 
 #[tokio::test]
+async fn x6_an_admin_socket_that_is_not_wanted_any_more_is_removed() {
+    let a = Backend::named("a").start();
+    let config = Config::balanced([&a]).to_string();
+    let with_admin = format!("{config}[admin]\nsocket = \"admin.sock\"\n");
+    let proxy = Folder::with(with_admin).start().await;
+    proxy.log("admin API open").await;
+    proxy.configure(config);
+    proxy.log("takes effect at the next start").await;
+    assert!(proxy.path("admin.sock").exists());
+    proxy.process().upgrade().await;
+    assert!(!proxy.path("admin.sock").exists());
+    assert_eq!(get(proxy.address(), "/").await.text(), "a");
+}
+
+#[tokio::test]
+async fn x6_an_inheritance_that_is_none_is_said_to_be() {
+    let a = Backend::named("a").start();
+    let folder = Folder::with(Config::balanced([&a]));
+    let configuration = folder.path("anubis.toml");
+    for number in ["999", "2", "-1"] {
+        let mut command = proxy::command(["run", &*configuration.to_string_lossy()]);
+        command.env("ANUBIS_INHERITANCE", number);
+        let running = Running::start(command);
+        assert_eq!(running.ended().await, Some(1), "{number}");
+        let words = running.stderr();
+        assert!(words.contains("ANUBIS_INHERITANCE: descriptor"), "{words}");
+    }
+}
+
+#[tokio::test]
 async fn x6_sessions_go_over() {
     let backends = ["a", "b", "c"].map(|name| Backend::named(name).start());
     let config = Config::balanced(&backends).pool("sticky = { cookie = \"sid\" }");

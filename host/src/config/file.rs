@@ -269,7 +269,7 @@ pub enum OnFault {
     expecting = "a table"
 )]
 pub struct Sticky {
-    pub cookie: Option<Text<CookieName>>,
+    pub cookie: Option<Spanned<Text<CookieName>>>,
     pub header: Option<Spanned<Text<HeaderName>>>,
     pub path: Option<Spanned<Text<CookiePath>>>,
     pub domain: Option<Spanned<Text<CookieDomain>>>,

@@ -527,6 +527,14 @@ fn a_cookies_attributes_are_checked() {
             "unknown value `stay`; known: move, reject",
         ),
         (
+            "cookie = '__Host-a', secure = true, path = '/a'",
+            "pools.web.sticky.cookie: browsers take `__Host-` only",
+        ),
+        (
+            "cookie = '__secure-a'",
+            "pools.web.sticky.cookie: browsers take `__Secure-` only",
+        ),
+        (
             "cookie = 'a', ttl = '1ms'",
             "pools.web.sticky.ttl: `1ms` is too short",
         ),

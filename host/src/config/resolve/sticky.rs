@@ -20,7 +20,14 @@ pub fn sticky(
     let span = written.span();
     let mut written = written.into_inner();
     let carrier = match (written.cookie.take(), written.header.take()) {
-        (Some(cookie), None) => Carrier::Cookie(cookie_settings(cookie.0.0, &written, report)),
+        (Some(cookie), None) => {
+            let at = cookie.span();
+            let cookie = cookie_settings(cookie.into_inner().0.0, &written, report);
+            if let Some(what) = broken_promise(&cookie) {
+                report.mistake(&at, what);
+            }
+            Carrier::Cookie(cookie)
+        }
         (None, Some(header)) => {
             refuse_attributes(&written, report);
             Carrier::Header(header.into_inner().0)
@@ -85,6 +92,22 @@ fn cookie_settings(
         );
     }
     cookie
+}
+
+/// What a name promises to browsers, which they hold it to, and that this cookie does
+/// not keep (RFC 6265bis section 4.1.3).
+fn broken_promise(cookie: &CookieSettings) -> Option<&'static str> {
+    let name = cookie.name.to_ascii_lowercase();
+    let whole_host = cookie.path == "/" && cookie.domain.is_none();
+    if name.starts_with("__host-") && !(cookie.secure && whole_host) {
+        return Some(
+            "browsers take `__Host-` only with `secure = true`, path \"/\" and no `domain`",
+        );
+    }
+    if name.starts_with("__secure-") && !cookie.secure {
+        return Some("browsers take `__Secure-` only with `secure = true`");
+    }
+    None
 }
 
 /// What belongs to a cookie means nothing of a header.
