@@ -313,6 +313,37 @@ async fn a_reload_that_adds_room_is_for_those_who_wait() {
 }
 
 #[tokio::test]
+async fn reloads_that_change_the_room_lose_nobody() {
+    let backends =
+        ["a", "b"].map(|name| Backend::named(name).delay(Duration::from_millis(1)).start());
+    let config = |capacity: u32, limit: u32| {
+        let config = queueing().pool(&format!("max-requests = {limit}"));
+        backends.iter().fold(config, |config, backend| {
+            config.backend(backend, &format!("capacity = {capacity}"))
+        })
+    };
+    let proxy = Metered::start(config(1, 0)).await;
+    let load = Load::start(proxy.address(), 12);
+    for round in 1..=16 {
+        load.more(20).await;
+        // Without a limit, with one above the capacities, and with one below.
+        proxy.configure(config(1 + round % 3, round % 4));
+        proxy
+            .until("anubis_generation", &[], f64::from(round + 1))
+            .await;
+    }
+    load.more(100).await;
+    load.stop().await.assert_none_failed();
+    queued(&proxy, 0).await;
+    for name in ["a", "b"] {
+        let labels = [WEB, ("backend", name)];
+        proxy
+            .until("anubis_backend_attempts_in_flight", &labels, 0)
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn b19_a_pool_without_backends_queues_a_bounded_number() {
     let backend = Backend::named("a").start();
     let down = |state: &str| {

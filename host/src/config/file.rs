@@ -171,7 +171,7 @@ pub struct Pool {
     pub health_check: Option<HealthCheck>,
     pub max_requests: Option<Whole<0, 4_294_967_295>>,
     pub queue_size: Option<Whole<0, 1_000_000>>,
-    pub queue_timeout: Option<Text<Time<1>>>,
+    pub queue_timeout: Option<Spanned<Text<Time<1>>>>,
     pub retry_after: Option<Text<Time<0>>>,
     pub sticky: Option<Spanned<Sticky>>,
 }

@@ -262,6 +262,23 @@ fn a_pool_without_route_is_a_warning() {
 }
 
 #[test]
+fn a_time_for_a_queue_that_is_not_there_is_a_warning() {
+    let told = |lines: &str| {
+        let warnings = settings(&in_pool(lines)).warnings;
+        warnings.iter().map(ToString::to_string).collect::<String>()
+    };
+    for lines in [
+        "queue-timeout = '1s'",
+        "queue-size = 0\nqueue-timeout = '1s'",
+    ] {
+        let told = told(lines);
+        assert!(told.contains("queue-timeout: nobody waits"), "{told}");
+    }
+    assert_eq!(told("queue-size = 1\nqueue-timeout = '1s'"), "");
+    assert_eq!(told("queue-size = 1"), "");
+}
+
+#[test]
 fn strategies_about_affinity_use_the_client_address_by_default() {
     let key = |line: &str| settings(&in_pool(line)).pools[0].hash_key.clone();
     assert_eq!(key("strategy = 'ip-hash'"), HashKey::ClientAddress);

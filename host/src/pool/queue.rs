@@ -42,8 +42,10 @@ use line::{Line, Word};
 /// the strategy asked for everybody that it holds.
 const OFFERS: u32 = 8;
 
-/// Everybody is asked this often: whichever worker looks first does it for all.
-const SWEEP_EVERY_US: u64 = 50_000;
+/// Everybody is asked about this often: whichever worker keeps house first does
+/// it for all. A little below the 100 ms of their housekeeping, so that one
+/// worker alone does it every time.
+const SWEEP_EVERY_US: u64 = 80_000;
 
 /// Who waits for a backend of one pool.
 #[derive(Default)]

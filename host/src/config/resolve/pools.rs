@@ -37,6 +37,12 @@ pub fn pools(
                     "a pool needs at least one backend",
                 );
             }
+            if let Some(timeout) = &pool.queue_timeout
+                && pool.queue_size.as_ref().is_none_or(|size| size.0 == 0)
+            {
+                let what = "nobody waits: `queue-size` is 0";
+                report.warning(&timeout.span(), what);
+            }
             let backends = backends(entries, report);
             let strategy = strategy(&mut pool, folder, report);
             let sticky = pool.sticky.take();
@@ -98,7 +104,10 @@ fn pool_settings(
     set(&mut pool.tunnel_timeout, written.tunnel_timeout.map(time));
     set(&mut pool.max_requests, written.max_requests.map(bits32));
     set(&mut pool.queue_size, written.queue_size.map(count));
-    set(&mut pool.queue_timeout, written.queue_timeout.map(time));
+    set(
+        &mut pool.queue_timeout,
+        written.queue_timeout.map(|limit| time(limit.into_inner())),
+    );
     set(&mut pool.retry_after, written.retry_after.map(time));
     pool
 }

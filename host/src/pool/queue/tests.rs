@@ -240,6 +240,15 @@ fn a_sweep_is_made_once_for_all_workers() {
     assert!(waiter.was_woken());
 }
 
+#[test]
+fn a_change_of_standing_is_told_to_who_waits() {
+    let queue = queue();
+    let eligibility = crate::pool::Eligibility::waking(&queue);
+    let [first] = asleep(&queue);
+    eligibility.changed();
+    assert!(first.was_woken());
+}
+
 /// What somebody wants: anything, or one of two kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
