@@ -11,6 +11,7 @@ use anubis_tests::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 const WEB: (&str, &str) = ("pool", "web");
 
@@ -161,25 +162,29 @@ async fn who_came_first_is_served_first() {
 
 #[tokio::test]
 async fn newcomers_do_not_overtake() {
-    const ROUNDS: usize = 20;
-    let (backend, gates) = one_by_one::<{ ROUNDS + 2 }>("a");
+    const CLIENTS: usize = 6;
+    const EACH: usize = 300;
+    let backend = Backend::named("a").start();
     let proxy = Metered::start(queueing().backend(&backend, "capacity = 1")).await;
-    let mut served = holds(&proxy, &backend, "/0", 1).await;
-    let mut next = waits(&proxy, "/1", 1).await;
-    for (round, gate) in gates.iter().enumerate().take(ROUNDS) {
-        // Whoever has just been served comes again at once, and finds the room
-        // that it has left itself.
-        gate.open();
-        assert_eq!(served.response().await.text(), format!("/{round}"));
-        served.send_get(&format!("/{}", round + 2)).await;
-        backend.requests(round + 2).await;
-        queued(&proxy, 1).await;
-        std::mem::swap(&mut served, &mut next);
+    let address = proxy.address();
+    // Whoever has just been served comes again at once, and finds the room that
+    // it has left itself: but the others came before.
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(async move {
+            let mut client = Client::connect(address).await;
+            for _ in 0..EACH {
+                let response = client.get(&format!("/{number}")).await;
+                assert_eq!(response.status(), 200);
+            }
+        });
     }
+    within("all to be served", clients.join_all()).await;
     let log = backend.log();
-    let order: Vec<String> = log.into_iter().map(|request| request.target).collect();
-    let expected: Vec<String> = (0..=ROUNDS).map(|number| format!("/{number}")).collect();
-    assert_eq!(order, expected);
+    let again = log.windows(2).filter(|two| two[0].target == two[1].target);
+    // The last one is alone at the end, and this test may be stopped for a moment.
+    let again = again.count();
+    assert!(again < 4, "{again} times");
 }
 
 #[tokio::test]
