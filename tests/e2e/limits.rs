@@ -119,6 +119,41 @@ async fn c11_what_is_too_large_is_refused_with_its_own_status() {
     assert_eq!(backend.log().len(), 3, "nothing of the others reached it");
 }
 
+#[tokio::test]
+async fn who_sends_too_fast_is_told_when_to_come_again() {
+    let backend = Backend::named("a").start();
+    let config = |lines: &str| {
+        let config = Config::balanced([&backend]).global("workers = 2");
+        format!("{config}\n[pools.web.rate-limit]\nkey = \"header:X-Key\"\n{lines}\n")
+    };
+    let proxy = Metered::start(config("rate = 0.01\nburst = 3")).await;
+    let ask = async |key: &str| {
+        let fields = format!("Host: h\r\nX-Key: {key}\r\nConnection: close\r\n");
+        raw(proxy.address(), &format!("GET / HTTP/1.1\r\n{fields}\r\n")).await
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("one").await.status(), 200);
+    }
+    let refused = ask("one").await;
+    assert_eq!(refused.status(), 429);
+    let seconds = refused.head.one("retry-after").map(str::parse::<u64>);
+    assert!(matches!(seconds, Some(Ok(90..=100))), "{seconds:?}");
+    assert_eq!(ask("two").await.status(), 200, "another key");
+    proxy.configure(config("rate = 0.01\nburst = 4"));
+    proxy.process().log(crate::RELOADED).await;
+    assert_eq!(ask("one").await.status(), 200, "one more than before");
+    assert_eq!(
+        ask("one").await.status(),
+        429,
+        "what was used is remembered"
+    );
+    assert_eq!(backend.log().len(), 5);
+    let reason = ("reason", "rate");
+    proxy
+        .until("anubis_pool_refusals_total", &[("pool", "web"), reason], 2)
+        .await;
+}
+
 /// Descriptors run out for good: who waits is told, those that are served go on,
 /// and everything is well again when there are some.
 #[tokio::test]

@@ -148,6 +148,7 @@ impl PoolSettings {
             keep_alive: Duration::from_secs(4),
             keep_alive_connections: 256,
             tunnel_timeout: Duration::from_secs(60 * 60),
+            rate_limit: None,
             panic_threshold: 50,
             priorities: Priorities::Proxy,
             slow_start: Duration::ZERO,

@@ -164,6 +164,7 @@ pub struct Pool {
     pub keep_alive: Option<Text<Time<0>>>,
     pub keep_alive_connections: Option<Whole<0, 65_535>>,
     pub tunnel_timeout: Option<Text<Time<1>>>,
+    pub rate_limit: Option<Spanned<RateLimit>>,
     pub panic_threshold: Option<Whole<0, 100>>,
     pub priorities: Option<Priorities>,
     pub slow_start: Option<Text<Time<0>>>,
@@ -221,6 +222,20 @@ pub enum HealthType {
 pub enum HealthStart {
     Healthy,
     Unhealthy,
+}
+
+/// `[pools.NAME.rate-limit]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct RateLimit {
+    pub rate: Option<Spanned<Factor<1_000_000>>>,
+    pub burst: Option<Whole<1, 1_000_000>>,
+    pub key: Option<Text<HashKey>>,
 }
 
 /// `pools.NAME.priorities`

@@ -311,6 +311,8 @@ pub struct PoolSettings {
     pub keep_alive_connections: usize,
     /// Longest silence within a tunnel (WebSocket and other upgrades). Default 1 h.
     pub tunnel_timeout: Duration,
+    /// How many requests a second a client may send. Default: any number.
+    pub rate_limit: Option<RateSettings>,
     /// Fewer eligible backends of a priority than this share, in percent, and
     /// all active ones are asked. Default 50; 0 = never.
     pub panic_threshold: u8,
@@ -345,6 +347,18 @@ pub enum Priorities {
     Proxy,
     /// The strategy: it is offered all, and sees their priorities.
     Strategy,
+}
+
+/// `[pools.NAME.rate-limit]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateSettings {
+    /// Requests a second, more than 0.
+    pub rate: f64,
+    /// Requests at once by who has sent none for a while, at least 1. Default:
+    /// those of a second.
+    pub burst: u64,
+    /// Whose requests are counted together. Default: those of a client address.
+    pub key: HashKey,
 }
 
 /// `[pools.NAME.outlier-detection]`

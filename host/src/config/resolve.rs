@@ -6,6 +6,7 @@ mod health;
 mod listeners;
 mod outliers;
 mod pools;
+mod rate;
 mod routes;
 mod sticky;
 

@@ -2,7 +2,7 @@ mod reference;
 
 use std::num::NonZeroU32;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 
 use super::*;
 
@@ -137,6 +137,14 @@ fn everything_about_a_pool_is_read() {
     assert_eq!((pool.max_requests, pool.queue_size), (1000, 500));
     assert_eq!(pool.queue_timeout, Duration::from_secs(6));
     assert_eq!(pool.retry_after, Duration::from_secs(10));
+    assert_eq!(
+        pool.rate_limit,
+        Some(RateSettings {
+            rate: 7.5,
+            burst: 30,
+            key: HashKey::Header(HeaderName::from_static("x-key")),
+        })
+    );
     assert_eq!(pool.panic_threshold, 40);
     assert_eq!(pool.priorities, Priorities::Strategy);
     assert_eq!(pool.slow_start, Duration::from_secs(20));

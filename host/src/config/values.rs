@@ -81,35 +81,35 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
     }
 }
 
-/// A number from 0 to 1000, with or without a fraction.
+/// A number from 0 to `MAX`, with or without a fraction.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Factor(pub f64);
+pub struct Factor<const MAX: u64 = 1000>(pub f64);
 
-impl<'de> Deserialize<'de> for Factor {
+impl<'de, const MAX: u64> Deserialize<'de> for Factor<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FactorVisitor;
+        struct FactorVisitor<const MAX: u64>;
 
-        impl Visitor<'_> for FactorVisitor {
-            type Value = Factor;
+        impl<const MAX: u64> Visitor<'_> for FactorVisitor<MAX> {
+            type Value = Factor<MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number from 0 to 1000")
+                write!(f, "a number from 0 to {MAX}")
             }
 
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Factor, E> {
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
                 self.visit_f64(number as f64)
             }
 
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Factor, E> {
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
                 // What is no number at all is in no range.
-                match (0.0..=1000.0).contains(&number) {
+                match (0.0..=MAX as f64).contains(&number) {
                     true => Ok(Factor(number)),
-                    false => Err(out_of_range(number, 0, 1000)),
+                    false => Err(out_of_range(number, 0, MAX)),
                 }
             }
         }
 
-        deserializer.deserialize_any(FactorVisitor)
+        deserializer.deserialize_any(FactorVisitor::<MAX>)
     }
 }
 

@@ -7,6 +7,7 @@ mod eligibility;
 mod ewma;
 mod growth;
 mod levels;
+mod limiter;
 mod live;
 mod members;
 mod outlier;
@@ -18,6 +19,7 @@ mod snapshot;
 mod standing;
 
 pub use eligibility::Eligibility;
+pub use limiter::Limiter;
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
 pub use queue::{Held, Place, Queue};
@@ -46,6 +48,8 @@ pub struct Pool {
     pub queue: Arc<Queue>,
     /// Who is counted for its limit.
     pub requests: Arc<Requests>,
+    /// What each client has used of its rate.
+    pub limiter: Arc<Limiter>,
     sequence: Arc<Sequence>,
     /// Where the pool's settings want some.
     sessions: Option<Sessions>,
@@ -77,6 +81,9 @@ impl Pool {
             queue,
             requests: previous
                 .map(|pool| Arc::clone(&pool.requests))
+                .unwrap_or_default(),
+            limiter: previous
+                .map(|pool| Arc::clone(&pool.limiter))
                 .unwrap_or_default(),
             sequence: previous
                 .map(|pool| Arc::clone(&pool.sequence))

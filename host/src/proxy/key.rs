@@ -31,6 +31,16 @@ pub fn of(setting: &HashKey, head: &Inbound) -> Option<u64> {
     }
 }
 
+/// The same for a rate limit: of an IPv6 client, which has a network, that counts.
+pub fn of_client(setting: &HashKey, head: &Inbound) -> Option<u64> {
+    match (setting, head.client?) {
+        (HashKey::ClientAddress, std::net::IpAddr::V6(address)) => {
+            Some(hash(&address.octets()[..8]))
+        }
+        _ => of(setting, head),
+    }
+}
+
 fn hash(bytes: &[u8]) -> u64 {
     xxh3_64(bytes) >> (u64::BITS - BITS)
 }

@@ -32,6 +32,7 @@ use request::Outgoing;
 use sticky::Session;
 
 use crate::connection::Client;
+use crate::strategy::Inbound;
 use crate::telemetry::metrics::Refused;
 use crate::transport::{Cause, Connection, Reuse, SendError};
 use crate::worker::LocalPool;
@@ -77,10 +78,27 @@ async fn forward(
     let key = key::of(&pool.settings().hash_key, &outgoing.head).unwrap_or_else(|| worker.random());
     let now_us = worker.now_us();
     record.routed(worker, pool, now_us);
+    keep_to_rate(pool, &outgoing.head, now_us)?;
     outgoing.session = Session::take(pool, &mut outgoing.head.headers);
     let admission = Admission::to(pool, client, key, now_us);
     let answer = attempts(client, outgoing, admission, record).await;
     answer.map_err(|refusal| refusal.retry_after(pool.settings().retry_after))
+}
+
+/// Refuses who sends faster than the pool allows.
+fn keep_to_rate(pool: &LocalPool, head: &Inbound, now_us: u64) -> Result<(), Refusal> {
+    let Some(settings) = &pool.settings().rate_limit else {
+        return Ok(());
+    };
+    // Who lacks what requests are told apart by is not counted with all who do.
+    let Some(key) = key::of_client(&settings.key, head) else {
+        return Ok(());
+    };
+    pool.limiter().admit(key, settings, now_us).map_err(|wait| {
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS)
+            .because(Refused::Rate)
+            .retry_after(wait)
+    })
 }
 
 /// Sends the request to one backend after another until one answers, none is

@@ -16,7 +16,7 @@ use crate::config::{BackendState, HostHeader, PoolSettings, StickySettings};
 use crate::connection::Watch;
 use crate::generation::{Generation, Listening, Served};
 use crate::listener::Bound;
-use crate::pool::{LiveCell, Member, Pool, Sessions, Snapshot};
+use crate::pool::{Limiter, LiveCell, Member, Pool, Sessions, Snapshot};
 use crate::proxy::RequestBody;
 use crate::strategy::{MembersHandle, Outcome, Picker};
 use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
@@ -172,6 +172,11 @@ impl LocalPool {
             picker,
             served,
         }
+    }
+
+    /// What each client has used of its rate.
+    pub fn limiter(&self) -> &Limiter {
+        &self.pool().limiter
     }
 
     /// What the configuration says of this pool.

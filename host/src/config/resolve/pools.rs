@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::health::health;
 use super::outliers::outliers;
+use super::rate::rate;
 use super::{bits32, count, percent, set, sticky, time};
 use crate::config::defaults::STRATEGY;
 use crate::config::file;
@@ -47,9 +48,12 @@ pub fn pools(
             let strategy = strategy(&mut pool, folder, report);
             let sticky = pool.sticky.take();
             let sticky = sticky.and_then(|written| sticky::sticky(written, folder, report));
+            let rate_limit = pool.rate_limit.take();
+            let rate_limit = rate_limit.and_then(|written| rate(written, report));
             let health_check = pool.health_check.take();
             let health_check = health_check.map(|written| health(written, report));
             PoolSettings {
+                rate_limit,
                 health_check,
                 sticky,
                 ..pool_settings(name.into_inner(), backends, strategy, pool)

@@ -83,6 +83,8 @@ values! {
         Client = "client",
         /// This machine had no socket to give.
         Local = "local",
+        /// Its client sends faster than it may.
+        Rate = "rate",
         /// The session's backend cannot take it, with `on-lost = "reject"`.
         Session = "session",
     }
