@@ -406,6 +406,39 @@ async fn a_backend_that_is_healthy_again_is_for_those_who_wait() {
 }
 
 #[tokio::test]
+async fn b19_who_comes_while_all_are_ill_waits_for_the_first_that_is_well() {
+    let well = Arc::new(AtomicBool::new(false));
+    let backends = ["a", "b"].map(|name| {
+        let switch = Arc::clone(&well);
+        Backend::named(name)
+            .script(move |request| match request.target.as_str() {
+                "/healthz" if !switch.load(SeqCst) => {
+                    Answer::status("500 Internal Server Error", "")
+                }
+                _ => Answer::text("well"),
+            })
+            .start()
+    });
+    let config = backends
+        .iter()
+        .fold(queueing().pool("panic-threshold = 0"), |config, backend| {
+            config.backend(backend, "")
+        });
+    let checks = "path = \"/healthz\"\ninterval = \"50ms\"\nstart = \"unhealthy\"";
+    let proxy = Metered::start(format!("{config}\n[pools.web.health-check]\n{checks}\n")).await;
+    let mut clients = Vec::new();
+    for number in 1..=5 {
+        clients.push(waits(&proxy, "/", number).await);
+    }
+    let asked = |backend: &Backend| backend.log().iter().any(|request| request.target == "/");
+    assert!(!backends.iter().any(asked), "only checks are sent");
+    well.store(true, SeqCst);
+    for mut client in clients {
+        assert_eq!(client.response().await.text(), "well");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_must_not_move_waits_for_its_backend() {
     let gate = Gate::new();
     let backends = ["a", "b"].map(|name| {

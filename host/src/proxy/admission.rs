@@ -188,7 +188,13 @@ impl Admission {
             Choice::Reject(status) => return Err(Denied::Reject(status)),
         };
         if self.slot.is_none() {
-            self.slot = self.pool.enter().map_err(|AtLimit| Denied::Limit)?;
+            match self.pool.enter() {
+                Ok(slot) => self.slot = slot,
+                Err(AtLimit) => {
+                    self.pool.forgo(claim, self.client.worker.now_us());
+                    return Err(Denied::Limit);
+                }
+            }
         }
         Ok(claim)
     }

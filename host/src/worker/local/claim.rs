@@ -250,6 +250,14 @@ impl LocalPool {
         Some(Claim { picked, lease })
     }
 
+    /// The request does not take what it has claimed: if it was to be a trial,
+    /// another request is.
+    pub fn forgo(&self, claim: Claim, now_us: u64) {
+        if claim.picked.trial {
+            self.pool().tried(claim.picked.member, None, now_us);
+        }
+    }
+
     fn reserve(self: &Rc<Self>, member: usize) -> Option<Lease> {
         let member = &self.pool().members.list[member];
         let in_flight = InFlight::reserve(&member.cell, member.settings.capacity)?;
