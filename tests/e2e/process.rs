@@ -16,6 +16,8 @@ use anubis_tests::{
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::RELOADED;
+
 /// Longer than the workers' clock takes for a standstill, and than the timeouts of
 /// whoever waits meanwhile.
 const STOPPED: Duration = Duration::from_secs(3);
@@ -61,6 +63,56 @@ async fn x5_a_tunnel_has_the_grace_time_and_no_more() {
     assert_eq!(&echo.expect("it is open")[..], b"still here");
     within("the end of the grace time", client.reader.closed()).await;
     assert_eq!(proxy.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_backend_that_drains_keeps_its_tunnels_and_streams() {
+    let gate = Gate::new();
+    let stream = Answer::head("200 OK", &[("Content-Length", "10")])
+        .write("first")
+        .then_when(&gate)
+        .write("later");
+    let [a, b] = ["a", "b"].map(|name| {
+        let stream = stream.clone();
+        Backend::named(name)
+            .script(move |request| match request.target.as_str() {
+                "/tunnel" => Answer::tunnel("websocket"),
+                "/stream" => stream.clone(),
+                _ => Answer::text(name),
+            })
+            .start()
+    });
+    let config = |state: &str| {
+        let config = Config::strategy("first-fit").backend(&a, &format!("state = {state:?}"));
+        config.backend(&b, "")
+    };
+    let proxy = Proxy::start(config("active")).await;
+    let mut tunnel = Client::connect(proxy.address()).await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    tunnel
+        .send(format!("GET /tunnel HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n"))
+        .await;
+    assert_eq!(tunnel.head().await.status(), 101);
+    let mut streaming = Client::connect(proxy.address()).await;
+    streaming.send_get("/stream").await;
+    streaming.head().await;
+    for state in ["drain", "maintenance"] {
+        proxy.configure(config(state));
+        proxy.log(RELOADED).await;
+        assert_eq!(get(proxy.address(), "/").await.text(), "b");
+        tunnel.send(state).await;
+        let echo = within("the echo", tunnel.reader.some()).await;
+        assert_eq!(&echo.expect("it is open")[..], state.as_bytes());
+    }
+    gate.open();
+    let mut body = Vec::new();
+    let framing = anubis_tests::wire::Framing::Length(10);
+    let rest = streaming
+        .reader
+        .body(framing, |piece| body.extend_from_slice(piece));
+    within("the rest", rest).await.expect("it is whole");
+    assert_eq!(body, b"firstlater");
+    assert!(a.seen().aborted == 0);
 }
 
 #[tokio::test]
@@ -113,13 +165,18 @@ async fn x8_who_waits_while_the_process_stands_still_has_not_waited() {
         .listener("header-timeout = \"2s\"\nkeep-alive = \"2s\"")
         .pool("response-timeout = \"2s\"");
     let proxy = Metered::start(config).await;
-    let mut waiting = Client::connect(proxy.address()).await;
-    waiting.send_get("/slow").await;
+    // More than it takes to eject a backend, if they all failed.
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(proxy.address()).await;
+        client.send_get("/slow").await;
+        waiting.push(client);
+    }
     let mut half = Client::connect(proxy.address()).await;
     half.send("GET / HTTP/1.1\r\nHo").await;
     let mut idle = Client::connect(proxy.address()).await;
     assert_eq!(idle.get("/").await.text(), "a");
-    backend.requests(2).await;
+    backend.requests(9).await;
 
     proxy.process().signal(Signal::STOP);
     tokio::time::sleep(STOPPED).await;
@@ -128,7 +185,10 @@ async fn x8_who_waits_while_the_process_stands_still_has_not_waited() {
     assert_eq!(half.response().await.text(), "a");
     assert_eq!(idle.get("/").await.text(), "a");
     gate.open();
-    assert_eq!(waiting.response().await.text(), "late");
+    for client in &mut waiting {
+        assert_eq!(client.response().await.text(), "late");
+    }
+    assert!(!proxy.process().logged("backend ejected"));
     let timeouts = [("pool", "web"), ("backend", "a"), ("result", "timeout")];
     let scrape = proxy.scrape();
     assert_eq!(
