@@ -31,6 +31,9 @@ use signals::{Signals, Wanted};
 /// as shells have it.
 const ENDED_AT_ONCE: i32 = 130;
 
+/// How much longer than the grace time a worker may take to end.
+const LATE: Duration = Duration::from_secs(2);
+
 /// How long idle connections may still send a request when the process ends, and
 /// when it does so because another one has taken its place.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -290,17 +293,27 @@ impl Server {
             tell(Told::Stopping);
         }
         self.shutdown.send_replace(Some(end.farewell(grace)));
-        for worker in self.workers {
-            if worker.join().is_err() {
-                tracing::error!("a worker ended abnormally");
-            }
-        }
+        join(self.workers, Instant::now() + grace + LATE);
         self.checks.stop();
         // To the last it tells that the proxy is ending.
         if let Some(admin) = self.admin {
             admin.stop();
         }
         tracing::info!("shut down");
+    }
+}
+
+/// Waits for the workers, but not for one that is stuck: it ends with the process.
+fn join(workers: Vec<JoinHandle<()>>, deadline: Instant) {
+    for (index, worker) in workers.into_iter().enumerate() {
+        while !worker.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if !worker.is_finished() {
+            tracing::error!(worker = index, "worker does not end, the process does");
+        } else if worker.join().is_err() {
+            tracing::error!(worker = index, "worker ended abnormally");
+        }
     }
 }
 

@@ -308,3 +308,25 @@ async fn x11_a_worker_that_does_not_come_back_is_told_of() {
     let age = scrape.value("anubis_worker_heartbeat_age_seconds", &[("worker", "0")]);
     assert!(age < 1.0, "{age}");
 }
+
+#[tokio::test]
+async fn x11_a_stuck_worker_does_not_keep_the_process_from_ending() {
+    let backend = Backend::named("a").start();
+    let config = Config::strategy("./mine.wasm")
+        .global("workers = 2\nshutdown-grace = \"100ms\"")
+        .pool("deadline = \"1h\"\nbudget = \"1s\"")
+        .backend(&backend, "");
+    let proxy = Folder::with(config)
+        .file(
+            "mine.wasm",
+            guests::live("(loop $forever (br $forever)) unreachable"),
+        )
+        .start()
+        .await;
+    let mut client = Client::connect(proxy.address()).await;
+    client.send_get("/").await;
+    proxy.log("worker is stuck").await;
+    proxy.terminate();
+    proxy.log("worker does not end").await;
+    assert_eq!(proxy.exit().await, Some(0));
+}

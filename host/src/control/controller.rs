@@ -166,7 +166,9 @@ impl Controller {
                 tick = now + TICK;
                 let _ = self.guarded("looking at plugins", |this| {
                     this.publisher.clean_up();
-                    this.watch_conduct();
+                    if !this.frozen {
+                        this.watch_conduct();
+                    }
                     Ok(())
                 });
             }
