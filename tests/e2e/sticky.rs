@@ -1,8 +1,13 @@
 //! Sessions that stay with their backend, by a token that the proxy gives.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
 use anubis_tests::client::raw;
 use anubis_tests::proxy::Folder;
-use anubis_tests::{Admin, Answer, Backend, Client, Config, Gate, Load, Metered, Proxy, guests};
+use anubis_tests::{
+    Admin, Answer, Backend, Client, Config, Gate, Load, Metered, Proxy, guests, within,
+};
 
 use crate::RELOADED;
 
@@ -337,6 +342,57 @@ async fn sessions_leave_a_backend_in_maintenance_once() {
         .scrape()
         .value("anubis_pool_sessions_moved_total", &[("pool", "web")]);
     assert_eq!(moved, 1.0);
+}
+
+#[tokio::test]
+async fn sessions_leave_an_unhealthy_backend_but_not_in_a_panic() {
+    let ill = Arc::new(Mutex::new(BTreeSet::new()));
+    let backends = ["a", "b", "c"].map(|name| {
+        let ill = Arc::clone(&ill);
+        let script = move |request: &anubis_tests::backend::Request| {
+            let is_ill = ill.lock().expect("no holder panics").contains(name);
+            match request.target.as_str() {
+                "/healthz" if is_ill => Answer::status("500 Internal Server Error", "ill"),
+                _ => Answer::text(name),
+            }
+        };
+        Backend::named(name).script(script).start()
+    });
+    let checks = "[pools.web.health-check]\npath = \"/healthz\"\ninterval = \"30ms\"\n";
+    let config = Config::balanced(&backends).pool(STICKY);
+    let proxy = Proxy::start(format!("{config}\n{checks}")).await;
+    let mut browser = Browser::at(&proxy).await;
+    let first = browser.visit().await;
+    ill.lock().expect("no holder panics").insert(first.clone());
+    proxy.log("backend is unhealthy").await;
+    let second = within("the session to move", async {
+        loop {
+            let now = browser.visit().await;
+            if now != first {
+                return now;
+            }
+        }
+    })
+    .await;
+    assert_eq!(browser.visit().await, second);
+    // With all of them ill nobody is spared, and so sessions stay.
+    let third = ["a", "b", "c"]
+        .into_iter()
+        .find(|name| **name != first && **name != second);
+    let third = third.expect("there are three").to_owned();
+    for name in [second.clone(), third] {
+        ill.lock().expect("no holder panics").insert(name);
+        proxy.log("backend is unhealthy").await;
+    }
+    // On each worker's own time.
+    for _ in 0..20 {
+        browser.visit().await;
+    }
+    let settled = browser.visit().await;
+    for _ in 0..10 {
+        assert_eq!(browser.visit().await, settled);
+        assert_eq!(browser.set, None);
+    }
 }
 
 #[tokio::test]
