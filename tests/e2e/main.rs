@@ -6,6 +6,7 @@
 
 mod admin;
 mod balance;
+mod chaos;
 mod cli;
 mod compile;
 mod conduct;

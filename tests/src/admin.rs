@@ -54,10 +54,14 @@ impl Admin {
     pub async fn of_process(running: &Running) -> Self {
         let line = running.log("admin API open").await;
         let address = line["address"].as_str().unwrap_or_default();
+        let address = address.parse();
+        Self::at(address.unwrap_or_else(|_| panic!("no address in {line}")))
+    }
+
+    /// The one at this address.
+    pub fn at(address: SocketAddr) -> Self {
         Self {
-            address: address
-                .parse()
-                .unwrap_or_else(|_| panic!("no address in {line}")),
+            address,
             token: None,
             seen: Mutex::default(),
         }

@@ -34,6 +34,11 @@ impl Metered {
         Self { proxy, admin }
     }
 
+    /// Its admin API.
+    pub fn admin(&self) -> Admin {
+        Admin::at(self.admin)
+    }
+
     /// The process.
     pub fn process(&self) -> &Running {
         self.proxy.process()
