@@ -22,7 +22,7 @@ use crate::reload::{self, Publisher};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::metrics::Metrics;
 pub use crate::upgrade::Inheritance;
-use crate::upgrade::{Offer, Program, Successor, Told, tell};
+use crate::upgrade::{Offer, Program, Successor, Told, Vigil, tell};
 use crate::watchdog::{self, Heartbeats};
 use crate::worker::{self, Seat};
 use signals::{Signals, Wanted};
@@ -71,9 +71,10 @@ pub fn run(settings: Settings, source: Source, inheritance: Inheritance) -> Resu
     let mut signals = runtime
         .block_on(async { Signals::listen() })
         .map_err(other)?;
+    let vigil = Vigil::wanted(inheritance.replaces());
     let server = Server::start(settings, source, inheritance)?;
     let end = runtime.block_on(async {
-        tokio::spawn(watchdog::watch(Arc::clone(&server.heartbeats)));
+        tokio::spawn(watchdog::watch(Arc::clone(&server.heartbeats), vigil));
         server.until_its_end(&mut signals, &program).await
     });
     std::thread::spawn(move || {

@@ -9,8 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::upgrade::Vigil;
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
+/// However often a service manager asks.
+const SHORTEST: Duration = Duration::from_millis(10);
 /// A worker notes the time every 100 ms. One that has not for so long is stuck.
 const STUCK_US: u64 = 1_000_000;
 
@@ -68,10 +72,12 @@ impl Heartbeats {
     }
 }
 
-/// Looks after the workers for as long as it is polled, and tells the log.
-pub async fn watch(heartbeats: Arc<Heartbeats>) {
+/// Looks after the workers for as long as it is polled, and tells the log; and a
+/// service manager that wants to know, as long as none is stuck.
+pub async fn watch(heartbeats: Arc<Heartbeats>, mut vigil: Vigil) {
     let mut watchdog = Watchdog::new(heartbeats.workers.len(), heartbeats.now_us());
-    let mut looks = tokio::time::interval(LOOK);
+    let look = vigil.every().map_or(LOOK, |every| every.min(LOOK));
+    let mut looks = tokio::time::interval(look.max(SHORTEST));
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
@@ -92,6 +98,9 @@ pub async fn watch(heartbeats: Arc<Heartbeats>) {
             }
         }
         watchdog.looked(now_us);
+        if !watchdog.any_stuck() {
+            vigil.all_is_well(Instant::now());
+        }
     }
 }
 
@@ -135,6 +144,10 @@ impl Watchdog {
             }
             _ => None,
         }
+    }
+
+    fn any_stuck(&self) -> bool {
+        self.stuck_since.iter().any(Option::is_some)
     }
 
     /// All were looked at.

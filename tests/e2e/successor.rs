@@ -7,10 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anubis_tests::client::{get, raw};
 use anubis_tests::proxy::{self, Folder, Running, gone};
-use anubis_tests::{Admin, Answer, Backend, Client, Config, Gate, Load, PATIENCE, Proxy, within};
+use anubis_tests::{
+    Admin, Answer, Backend, Client, Config, Gate, Load, PATIENCE, Proxy, guests, within,
+};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -310,36 +313,90 @@ async fn x6_sessions_go_over() {
     }
 }
 
+/// Where a service manager would listen.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn beside(folder: &Folder) -> Self {
+        let socket = UnixDatagram::bind(folder.path("notify"));
+        let socket = socket.expect("the folder is writable");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        Self(socket)
+    }
+
+    fn start(&self, folder: &Folder, variables: &[(&str, &str)]) -> Running {
+        let configuration = folder.path("anubis.toml");
+        let mut command = proxy::command(["run", &*configuration.to_string_lossy()]);
+        command.env("NOTIFY_SOCKET", folder.path("notify"));
+        command.envs(variables.iter().copied());
+        Running::start(command)
+    }
+
+    /// Waits until it is told something that begins so.
+    fn hears(&self, beginning: &str) {
+        let mut text = [0; 256];
+        loop {
+            let length = self.0.recv(&mut text).expect("the proxy tells");
+            if text[..length].starts_with(beginning.as_bytes()) {
+                return;
+            }
+        }
+    }
+
+    /// Forgets what it was told so far; true if that was something.
+    fn heard(&self) -> bool {
+        self.0.set_nonblocking(true).expect("it is a socket");
+        let count = std::iter::repeat_with(|| self.0.recv(&mut [0; 256]));
+        let heard = count.take_while(Result::is_ok).count();
+        self.0.set_nonblocking(false).expect("it is a socket");
+        heard > 0
+    }
+}
+
 #[tokio::test]
 async fn a_service_manager_is_told() {
     let a = Backend::named("a").start();
     let folder = Folder::with(Config::balanced([&a]));
-    let manager = UnixDatagram::bind(folder.path("notify")).expect("the folder is writable");
-    manager
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a timeout can be set");
-    let next = || {
-        let mut text = [0; 256];
-        let length = manager.recv(&mut text).expect("the proxy tells");
-        String::from_utf8_lossy(&text[..length]).into_owned()
-    };
-    let configuration = folder.path("anubis.toml");
-    let mut command = proxy::command(["run", &*configuration.to_string_lossy()]);
-    command.env("NOTIFY_SOCKET", folder.path("notify"));
-    let running = Running::start(command);
-    running.address().await;
-    let mut heard = Vec::new();
-    while !heard.contains(&"READY=1".to_owned()) {
-        heard.push(next());
-    }
+    let manager = Manager::beside(&folder);
+    let running = manager.start(&folder, &[]);
+    manager.hears("READY=1");
     running.signal(Signal::HUP);
-    while !next().starts_with("RELOADING=1\nMONOTONIC_USEC=") {}
+    manager.hears("RELOADING=1\nMONOTONIC_USEC=");
     running.upgrade().await;
-    let main = format!("MAINPID={}", running.pid().as_raw_pid());
-    while next() != main {}
+    manager.hears(&format!("MAINPID={}", running.pid().as_raw_pid()));
     running.signal(Signal::TERM);
-    while next() != "STOPPING=1" {}
+    manager.hears("STOPPING=1");
     assert_eq!(running.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_service_manager_hears_that_all_is_well_until_it_is_not() {
+    let a = Backend::named("a").start();
+    let config = Config::strategy("./mine.wasm")
+        .global("workers = 2\nshutdown-grace = \"100ms\"")
+        .pool("deadline = \"1h\"\nbudget = \"1s\"")
+        .backend(&a, "");
+    let stuck = guests::live("(loop $forever (br $forever)) unreachable");
+    let folder = Folder::with(config).file("mine.wasm", stuck);
+    let manager = Manager::beside(&folder);
+    let running = manager.start(&folder, &[("WATCHDOG_USEC", "100000")]);
+    let address = running.address().await;
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1");
+    }
+    running.upgrade().await;
+    manager.heard();
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1");
+    }
+    let mut client = Client::connect(address).await;
+    client.send_get("/").await;
+    running.log("worker is stuck").await;
+    manager.heard();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!manager.heard(), "it says nothing any more");
 }
 
 #[tokio::test]

@@ -18,6 +18,6 @@ mod offer;
 mod successor;
 
 pub use inheritance::Inheritance;
-pub use manager::{Told, tell};
+pub use manager::{Told, Vigil, tell};
 pub use offer::{AdminHandles, Offer};
 pub use successor::{Program, Successor};
