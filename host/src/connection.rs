@@ -2,9 +2,11 @@
 //!
 //! HTTP/1.1 connections do one thing at a time, so one [`Alarm`] serves them
 //! for life; [`Watch`] says what its ringing means. What a client sends is
-//! looked at by [`framing`] before hyper sees it.
+//! looked at by [`framing`] before hyper sees it, and heard out by [`farewell`]
+//! when hyper will see no more of it.
 
-mod framing;
+mod farewell;
+pub(crate) mod framing;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -23,6 +25,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use self::farewell::Unheard;
 use self::framing::{Fault, Framing, Limits, Violation};
 use crate::config::ListenerSettings;
 use crate::generation::Listening;
@@ -53,11 +56,19 @@ const URI_TOO_LONG: &[u8] =
 /// Sent before closing on a head that is too large (RFC 6585 section 5).
 const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// Of what ends in a head; a body's fault is its request's to answer.
 fn answer_to(fault: Fault) -> &'static [u8] {
     match fault {
-        Fault::Malformed => BAD_REQUEST,
+        Fault::Malformed | Fault::LargeBody => BAD_REQUEST,
         Fault::LongLine => URI_TOO_LONG,
         Fault::LargeHead => HEAD_TOO_LARGE,
+    }
+}
+
+fn ended_for(fault: Fault) -> Ended {
+    match fault {
+        Fault::Malformed => Ended::Malformed,
+        Fault::LongLine | Fault::LargeHead | Fault::LargeBody => Ended::TooLarge,
     }
 }
 
@@ -76,6 +87,9 @@ pub struct Watch {
     ending: AtomicBool,
     /// What follows is no HTTP/1: the connection was switched to another protocol.
     switched: AtomicBool,
+    /// What is wrong with the client's bytes: [`Fault::number`], 0 for nothing.
+    fault: AtomicU8,
+    unheard: Unheard,
     header_timeout: Duration,
     keep_alive: Duration,
     idle_timeout: Duration,
@@ -105,6 +119,8 @@ impl Watch {
             stalled: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             switched: AtomicBool::new(false),
+            fault: AtomicU8::new(0),
+            unheard: Unheard::default(),
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
@@ -164,6 +180,15 @@ impl Watch {
     /// Nothing moved for too long, which is why the connection ends.
     pub fn has_stalled(&self) -> bool {
         self.stalled.load(Relaxed)
+    }
+
+    /// A request's body turned out longer than it may be, and was cut off there.
+    pub fn has_too_large_a_body(&self) -> bool {
+        self.fault() == Some(Fault::LargeBody)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        Fault::numbered(self.fault.load(Relaxed))
     }
 
     /// The response is complete; the next request may take `keep_alive` to come.
@@ -287,43 +312,53 @@ async fn serve(
     let limits = Limits {
         line: listener.settings.max_request_line,
         head: listener.settings.max_header_size,
+        body: listener.settings.max_body_size,
     };
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch), limits));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .header_read_timeout(None)
-            .max_headers(listener.settings.max_headers)
-            .max_buf_size(limits.head.max(BUFFER))
-            .serve_connection(socket, service)
-            .with_upgrades()
-    );
-    let mut draining = false;
-    let ended = poll_fn(|cx| {
-        if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
-            connection.as_mut().graceful_shutdown();
-        }
-        loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+    let ended = {
+        let mut connection = pin!(
+            http1::Builder::new()
+                .header_read_timeout(None)
+                .max_headers(listener.settings.max_headers)
+                .max_buf_size(limits.head.max(BUFFER))
+                .serve_connection(socket, service)
+                .with_upgrades()
+        );
+        let mut draining = false;
+        poll_fn(|cx| {
+            if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
+                connection.as_mut().graceful_shutdown();
             }
-            match ready!(watch.poll_overdue(cx)) {
-                Overdue::Close => {
-                    client.counts.ended(Ended::Idle);
-                    connection.as_mut().graceful_shutdown();
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
                 }
-                // The socket now answers 408 to the read that hyper waits in.
-                Overdue::Refuse => client.counts.ended(Ended::SlowHead),
-                Overdue::Cut => return Poll::Ready(Ok(())),
+                match ready!(watch.poll_overdue(cx)) {
+                    Overdue::Close => {
+                        client.counts.ended(Ended::Idle);
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    // The socket now answers 408 to the read that hyper waits in.
+                    Overdue::Refuse => client.counts.ended(Ended::SlowHead),
+                    Overdue::Cut => return Poll::Ready(Ok(())),
+                }
             }
-        }
-    })
-    .await;
+        })
+        .await
+    };
     if watch.has_stalled() {
         client.counts.ended(Ended::Stalled);
     }
     // How else it ended concerns nobody: its last request was answered or logged.
-    if ended.is_err_and(|error| error.is_parse()) {
-        client.counts.ended(Ended::Malformed);
+    match (watch.fault(), ended) {
+        (Some(fault), _) => client.counts.ended(ended_for(fault)),
+        (None, Err(error)) if error.is_parse_too_large() => client.counts.ended(Ended::TooLarge),
+        (None, Err(error)) if error.is_parse() => client.counts.ended(Ended::Malformed),
+        (None, _) => {}
+    }
+    if let Some(stream) = watch.unheard.take() {
+        // Boxed: few need it, and every connection would carry room for it.
+        Box::pin(farewell::hear_out(stream)).await;
     }
 }
 
@@ -333,6 +368,8 @@ pub struct Client {
     pub address: SocketAddr,
     pub watch: Arc<Watch>,
     pub forwarding: Forwarding,
+    /// Longest body of a request.
+    pub max_body_size: u64,
     /// What its listener counts.
     pub counts: Connected,
 }
@@ -354,6 +391,7 @@ impl Client {
             address,
             watch,
             forwarding: Forwarding::new(address.ip(), trusted),
+            max_body_size: listener.settings.max_body_size,
         }
     }
 }
@@ -361,7 +399,8 @@ impl Client {
 /// The client's socket: reports arriving bytes to the [`Watch`], and lets none
 /// pass that [`framing`] does not.
 pub struct Socket {
-    stream: TcpStream,
+    /// There until the drop.
+    stream: Option<TcpStream>,
     watch: Arc<Watch>,
     framing: Framing,
     /// What followed a request for an upgrade, until that is answered.
@@ -370,18 +409,21 @@ pub struct Socket {
     fault: Option<Fault>,
     /// The last write did not get through: more of a response is waiting.
     blocked: bool,
+    /// Nothing more comes from the client.
+    ended: bool,
 }
 
 impl Socket {
     /// Watches over `stream`.
     pub fn new(stream: TcpStream, watch: Arc<Watch>, limits: Limits) -> Socket {
         Socket {
-            stream,
+            stream: Some(stream),
             watch,
             framing: Framing::new(limits),
             held: Vec::new(),
             fault: None,
             blocked: false,
+            ended: false,
         }
     }
 
@@ -392,7 +434,10 @@ impl Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.held.is_empty() {
-            return self.stream().poll_read(cx, buffer);
+            let before = buffer.filled().len();
+            let read = ready!(self.as_mut().stream().poll_read(cx, buffer));
+            self.ended = read.is_err() || buffer.filled().len() == before;
+            return Poll::Ready(read);
         }
         let fits = self.held.len().min(buffer.remaining());
         buffer.put_slice(&self.held[..fits]);
@@ -426,8 +471,36 @@ impl Socket {
         self.refuse(cx, answer_to(fault))
     }
 
+    /// Closing now might reset the connection: there is, or may well come, more
+    /// from the client.
+    fn is_heard_out(&self) -> bool {
+        let watch = &self.watch;
+        if self.ended || watch.has_stalled() || watch.switched.load(Relaxed) {
+            return true;
+        }
+        let is_amid = self.fault.is_some()
+            || watch.head_overdue.load(Relaxed)
+            || !self.held.is_empty()
+            || !self.framing.is_between_requests();
+        !is_amid && !self.stream.as_ref().is_some_and(farewell::has_unread)
+    }
+
     fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
-        Pin::new(&mut self.get_mut().stream)
+        stream(&mut self.get_mut().stream)
+    }
+}
+
+fn stream(stream: &mut Option<TcpStream>) -> Pin<&mut TcpStream> {
+    Pin::new(stream.as_mut().expect("it is there until the drop"))
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if !self.is_heard_out()
+            && let Some(stream) = self.stream.take()
+        {
+            self.watch.unheard.leave(stream);
+        }
     }
 }
 
@@ -467,6 +540,7 @@ impl AsyncRead for Socket {
             }
             Err(Violation { at, fault }) => {
                 self.fault = Some(fault);
+                self.watch.fault.store(fault.number(), Relaxed);
                 at
             }
         };
@@ -487,7 +561,7 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let written = stream(&mut this.stream).poll_write(cx, bytes);
         this.blocked = written.is_pending();
         written
     }
@@ -498,13 +572,15 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        let written = stream(&mut this.stream).poll_write_vectored(cx, slices);
         this.blocked = written.is_pending();
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream
+            .as_ref()
+            .is_some_and(TcpStream::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

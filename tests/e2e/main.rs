@@ -8,6 +8,7 @@ mod admin;
 mod balance;
 mod chaos;
 mod cli;
+mod clients;
 mod compile;
 mod conduct;
 mod eligibility;

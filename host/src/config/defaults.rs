@@ -84,6 +84,7 @@ impl ListenerSettings {
             max_request_line: 8 << 10,
             max_header_size: 64 << 10,
             max_headers: 100,
+            max_body_size: u64::MAX,
             max_connections: 0,
             max_connections_per_client: 0,
         }

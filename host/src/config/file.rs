@@ -118,6 +118,7 @@ pub struct Listener {
     pub max_request_line: Option<Text<Size<256, 0x10_0000>>>,
     pub max_header_size: Option<Text<Size<1024, 0x10_0000>>>,
     pub max_headers: Option<Whole<10, 10_000>>,
+    pub max_body_size: Option<Text<Size<1, 0x100_0000_0000>>>,
     pub max_connections: Option<Whole<0, 10_000_000>>,
     pub max_connections_per_client: Option<Whole<0, 10_000_000>>,
 }

@@ -235,6 +235,8 @@ pub struct ListenerSettings {
     pub max_header_size: usize,
     /// Most header fields of a request. Default 100.
     pub max_headers: usize,
+    /// Longest request body, in bytes. Default: no limit (`u64::MAX`).
+    pub max_body_size: u64,
     /// Most connections at once; 0 (default) = no limit but the process'.
     pub max_connections: usize,
     /// Most connections of one client at once; 0 (default) = no limit.

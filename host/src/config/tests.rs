@@ -78,6 +78,7 @@ fn everything_that_can_be_written_is_read() {
     assert_eq!(listener.max_request_line, 4096);
     assert_eq!(listener.max_header_size, 32 << 10);
     assert_eq!(listener.max_headers, 50);
+    assert_eq!(listener.max_body_size, 10 << 20);
     assert_eq!(listener.max_connections, 1000);
     assert_eq!(listener.max_connections_per_client, 20);
     assert_eq!(listener.header_timeout, Duration::from_secs(11));

@@ -9,8 +9,9 @@
 //! - a chunk whose size is not just hexadecimal digits (section 7.1), and one
 //!   whose data does not end where its size says.
 //!
-//! And so that nothing grows without bound: a request line and a head longer than
-//! the listener allows.
+//! And so that nothing grows without bound: a request line, a head, trailers and a
+//! chunked body longer than the listener allows. (A declared length can be answered
+//! before any of the body is there: `proxy/request.rs` does.)
 //!
 //! Everything else about a request is `proxy/request.rs`' affair. No IO, no
 //! allocation: bytes in, and whether they may pass.
@@ -28,8 +29,10 @@ const SIZE_DIGITS: u32 = 15;
 pub struct Framing {
     limits: Limits,
     place: Place,
-    /// Bytes of the current head so far.
+    /// Bytes of the current head, or of its trailers, so far.
     head: usize,
+    /// Bytes of the current chunked body, the current chunk included.
+    body: u64,
     /// The last byte was the CR of a line's end.
     carriage_return: bool,
     line: Line,
@@ -67,11 +70,12 @@ struct Line {
     cut: bool,
 }
 
-/// Longest request line and longest head (with it), in bytes.
+/// Longest request line, longest head (with it) and longest body, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub line: usize,
     pub head: usize,
+    pub body: u64,
 }
 
 /// The byte at this index must not pass.
@@ -83,13 +87,34 @@ pub struct Violation {
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Fault {
     /// It stops making sense.
-    Malformed,
+    Malformed = 1,
     /// Its request line is too long.
-    LongLine,
+    LongLine = 2,
     /// Its head is too large.
-    LargeHead,
+    LargeHead = 3,
+    /// Its chunks are more than a body may be.
+    LargeBody = 4,
+}
+
+impl Fault {
+    /// Never 0.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The fault of this number.
+    pub fn numbered(number: u8) -> Option<Fault> {
+        let all = [
+            Fault::Malformed,
+            Fault::LongLine,
+            Fault::LargeHead,
+            Fault::LargeBody,
+        ];
+        all.into_iter().find(|fault| fault.number() == number)
+    }
 }
 
 fn malformed(at: usize) -> Violation {
@@ -104,6 +129,7 @@ impl Framing {
             limits,
             place: Place::Start,
             head: 0,
+            body: 0,
             carriage_return: false,
             line: Line {
                 bytes: [0; LINE],
@@ -149,6 +175,11 @@ impl Framing {
         self.upgrade = false;
     }
 
+    /// Nothing of the next request has come yet.
+    pub fn is_between_requests(&self) -> bool {
+        self.place == Place::Start && self.head == 0 && !self.carriage_return
+    }
+
     /// What comes next belongs to a request's head.
     pub fn is_in_head(&self) -> bool {
         matches!(self.place, Place::Start | Place::Fields)
@@ -168,8 +199,13 @@ impl Framing {
     fn line(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         if self.carriage_return {
             self.carriage_return = false;
-            let ends = bytes[0] == b'\n' && self.end_of_line();
-            return if ends { Ok(1) } else { Err(malformed(0)) };
+            if bytes[0] != b'\n' {
+                return Err(malformed(0));
+            }
+            let ended = self.end_of_line();
+            return ended
+                .map(|()| 1)
+                .map_err(|fault| Violation { at: 0, fault });
         }
         let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
         self.count(end)?;
@@ -188,10 +224,8 @@ impl Framing {
     fn count(&mut self, bytes: usize) -> Result<(), Violation> {
         let (limit, fault) = match self.place {
             Place::Start => (self.limits.line, Fault::LongLine),
-            Place::Fields => (self.limits.head, Fault::LargeHead),
-            Place::Data { .. } | Place::ChunkEnd | Place::ChunkSize | Place::Trailers => {
-                return Ok(());
-            }
+            Place::Fields | Place::Trailers => (self.limits.head, Fault::LargeHead),
+            Place::Data { .. } | Place::ChunkEnd | Place::ChunkSize => return Ok(()),
         };
         let left = limit.saturating_sub(self.head);
         self.head = self.head.saturating_add(bytes);
@@ -201,47 +235,52 @@ impl Framing {
         }
     }
 
-    /// A whole line is there; false if it must not be.
-    fn end_of_line(&mut self) -> bool {
+    /// A whole line is there.
+    fn end_of_line(&mut self) -> Result<(), Fault> {
         let next = self.after_line();
         self.line.clear();
-        match next {
-            Some(place) => {
-                self.place = place;
-                true
-            }
-            None => false,
-        }
+        self.place = next?;
+        Ok(())
     }
 
-    fn after_line(&mut self) -> Option<Place> {
+    fn after_line(&mut self) -> Result<Place, Fault> {
         let empty = self.line.is_empty();
         match self.place {
-            Place::Start if empty => Some(Place::Start),
+            Place::Start if empty => Ok(Place::Start),
             Place::Start => {
-                (self.length, self.chunked) = (None, false);
-                Some(Place::Fields)
+                (self.length, self.chunked, self.body) = (None, false, 0);
+                Ok(Place::Fields)
             }
             Place::Fields if empty => self.after_head(),
-            Place::Fields => self.field().map(|()| Place::Fields),
-            Place::ChunkSize => Some(match self.line.chunk_size()? {
-                0 => Place::Trailers,
-                left => Place::Data { left, chunk: true },
-            }),
-            Place::ChunkEnd => empty.then_some(Place::ChunkSize),
-            Place::Trailers if empty => Some(Place::Start),
-            Place::Trailers => Some(Place::Trailers),
-            Place::Data { .. } => None,
+            Place::Fields => self.field().map(|()| Place::Fields).ok_or(Fault::Malformed),
+            Place::ChunkSize => self.chunk(),
+            Place::ChunkEnd if empty => Ok(Place::ChunkSize),
+            Place::Trailers if empty => {
+                self.head = 0;
+                Ok(Place::Start)
+            }
+            Place::Trailers => Ok(Place::Trailers),
+            Place::ChunkEnd | Place::Data { .. } => Err(Fault::Malformed),
         }
     }
 
-    fn after_head(&mut self) -> Option<Place> {
+    fn after_head(&mut self) -> Result<Place, Fault> {
         self.head = 0;
         match (self.chunked, self.length) {
-            (true, Some(_)) => None,
-            (true, None) => Some(Place::ChunkSize),
-            (false, None | Some(0)) => Some(Place::Start),
-            (false, Some(left)) => Some(Place::Data { left, chunk: false }),
+            (true, Some(_)) => Err(Fault::Malformed),
+            (true, None) => Ok(Place::ChunkSize),
+            (false, None | Some(0)) => Ok(Place::Start),
+            (false, Some(left)) => Ok(Place::Data { left, chunk: false }),
+        }
+    }
+
+    fn chunk(&mut self) -> Result<Place, Fault> {
+        let size = self.line.chunk_size().ok_or(Fault::Malformed)?;
+        self.body = self.body.saturating_add(size);
+        match size {
+            _ if self.body > self.limits.body => Err(Fault::LargeBody),
+            0 => Ok(Place::Trailers),
+            left => Ok(Place::Data { left, chunk: true }),
         }
     }
 
@@ -324,6 +363,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         line: 10_100,
         head: 30_000,
+        body: 40_000,
     };
 
     fn fed(bytes: &[u8]) -> Result<(), Violation> {
@@ -451,6 +491,40 @@ mod tests {
             Ok(()),
             "each head for itself"
         );
+    }
+
+    #[test]
+    fn chunks_and_trailers_have_their_ends_too() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunk = |size: usize| format!("{size:x}\r\n{}\r\n", "x".repeat(size));
+        let whole = format!("{head}{}{}0\r\n\r\n", chunk(39_999), chunk(1));
+        assert_eq!(fed(whole.repeat(2).as_bytes()), Ok(()), "each for itself");
+        let first = format!("{head}{}", chunk(39_999));
+        // Known from the size, before any of it.
+        let at = first.len() + "2\r".len();
+        let fault = Fault::LargeBody;
+        let second = format!("{first}{}", chunk(2));
+        assert_eq!(fed(second.as_bytes()), Err(Violation { at, fault }));
+        let most = "f".repeat(15);
+        let huge = format!("{head}{most}\r\n");
+        let at = huge.len() - 1;
+        assert_eq!(fed(huge.as_bytes()), Err(Violation { at, fault }));
+        let trailers = |count| format!("{head}0\r\n{}\r\n", "T: xxxxxxx\r\n".repeat(count));
+        assert_eq!(fed(trailers(3_000).as_bytes()), Ok(()));
+        let fault = fed(trailers(3_001).as_bytes()).map_err(|Violation { fault, .. }| fault);
+        assert_eq!(fault, Err(Fault::LargeHead));
+    }
+
+    #[test]
+    fn between_requests_is_between_requests() {
+        let mut framing = Framing::new(LIMITS);
+        let request = b"\r\nPOST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab";
+        for (at, byte) in request.iter().enumerate() {
+            let was = framing.is_between_requests();
+            assert_eq!(was, matches!(at, 0 | 2), "before byte {at}");
+            assert_eq!(framing.feed(&[*byte]), Ok(1));
+        }
+        assert!(framing.is_between_requests());
     }
 
     #[test]

@@ -48,6 +48,20 @@ impl Refusal {
         Refusal::closing(StatusCode::BAD_REQUEST)
     }
 
+    /// The request's body is longer than it may be (RFC 9110 section 15.5.14).
+    pub const fn too_large() -> Refusal {
+        Refusal::closing(StatusCode::PAYLOAD_TOO_LARGE)
+    }
+
+    /// The same; but if it is because the client's body broke off, then because
+    /// it was cut off where it became too large.
+    pub fn for_too_large_a_body(self) -> Refusal {
+        match self.why {
+            Some(why @ Refused::Client) => Refusal::too_large().because(why),
+            _ => self,
+        }
+    }
+
     /// No backend can take the request now.
     pub const fn unavailable() -> Refusal {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE)

@@ -50,6 +50,10 @@ pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<
         Err(refusal) => Err(refusal),
     };
     let mut response = result.unwrap_or_else(|refusal| {
+        let refusal = match client.watch.has_too_large_a_body() {
+            true => refusal.for_too_large_a_body(),
+            false => refusal,
+        };
         client.watch.idle();
         let response = refusal.into_response(json);
         record.refused(refusal, &response, &client);

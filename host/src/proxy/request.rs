@@ -43,6 +43,7 @@ impl Outgoing {
     /// Checks `request` and prepares its head for forwarding.
     pub fn accept(mut request: Request<Incoming>, client: &Client) -> Result<Outgoing, Refusal> {
         check_framing(request.version(), request.headers())?;
+        check_length(request.body(), client)?;
         let target = target(&request)?;
         let upgrade = wanted_upgrade(&mut request);
         let trailers = headers::takes_trailers(request.headers());
@@ -230,6 +231,15 @@ fn check_framing(version: Version, map: &HeaderMap) -> Result<(), Refusal> {
             Err(Refusal::bad_request())
         }
         (Some(_), Some(_)) => Err(Refusal::bad_request()),
+        _ => Ok(()),
+    }
+}
+
+/// What says that it will be too large is refused before any of it is there. A
+/// chunked body is cut off where it becomes so (`connection/framing.rs`).
+fn check_length(body: &Incoming, client: &Client) -> Result<(), Refusal> {
+    match http_body::Body::size_hint(body).exact() {
+        Some(length) if length > client.max_body_size => Err(Refusal::too_large()),
         _ => Ok(()),
     }
 }

@@ -56,6 +56,8 @@ fn listener(entry: file::Listener, address: SocketAddr) -> ListenerSettings {
         entry.max_header_size.map(size),
     );
     set(&mut listener.max_headers, entry.max_headers.map(count));
+    let body = entry.max_body_size.map(size);
+    set(&mut listener.max_body_size, body.map(|size| size as u64));
     set(
         &mut listener.max_connections,
         entry.max_connections.map(count),

@@ -200,6 +200,9 @@ values! {
         Stalled = "stalled",
         /// What arrived is not HTTP/1; answered with 400 where that is possible.
         Malformed = "malformed",
+        /// A head or a chunked body was larger than the listener allows; answered
+        /// with 413, 414 or 431 where that is possible.
+        TooLarge = "too-large",
         /// Its client had as many as it may.
         ClientLimit = "client-limit",
         /// It had not been accepted yet, and there were no descriptors for it.
