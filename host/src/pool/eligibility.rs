@@ -112,12 +112,6 @@ impl Eligibility {
 
 /// Outlier detection of one pool. Members are given as indices.
 impl Pool {
-    /// An attempt at `member` went as it should.
-    #[inline]
-    pub fn went_well(&self, member: usize) {
-        self.members.list[member].cell.note_good();
-    }
-
     /// An attempt at `member` failed in a way that only a backend can.
     pub fn went_wrong(&self, member: usize, now_us: u64) {
         let limit = self.settings.outliers.consecutive_errors;

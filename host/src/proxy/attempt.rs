@@ -164,7 +164,7 @@ impl Attempt {
         let (pool, member) = (self.lease.pool(), self.picked.member);
         match self.verdict() {
             verdict if self.picked.trial => pool.tried(member, verdict, self.worker.now_us()),
-            Some(true) => pool.went_well(member),
+            Some(true) => self.lease.note_good(),
             Some(false) => pool.went_wrong(member, self.worker.now_us()),
             None => {}
         }

@@ -221,12 +221,6 @@ impl LocalPool {
         &self.pool().members.list[member].cell
     }
 
-    /// See [`Pool::went_well`].
-    #[inline]
-    pub fn went_well(&self, member: usize) {
-        self.pool().went_well(member);
-    }
-
     /// See [`Pool::went_wrong`].
     #[cold]
     pub fn went_wrong(&self, member: usize, now_us: u64) {
