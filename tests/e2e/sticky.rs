@@ -529,6 +529,37 @@ async fn proxies_with_one_secret_believe_each_other_and_so_does_a_restarted_one(
 }
 
 #[tokio::test]
+async fn a_secret_is_replaced_and_sessions_stay() {
+    let backends = abc();
+    let config =
+        Config::balanced(&backends).pool("sticky = { cookie = \"sid\", secret-file = \"secret\" }");
+    let folder = Folder::with(&config).file("secret", SECRET);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(folder.path("secret"), mode).expect("it is ours");
+    let proxy = folder.start().await;
+    let mut browser = Browser::at(&proxy).await;
+    let mine = browser.visit().await;
+    let new = SECRET.to_uppercase();
+    proxy.write("secret", format!("{new}\n{SECRET}\n"));
+    proxy.hang_up();
+    proxy.log(RELOADED).await;
+    assert_eq!(browser.visit().await, mine);
+    assert_eq!(browser.set, None);
+    let mut later = Browser::at(&proxy).await;
+    let theirs = later.visit().await;
+    proxy.write("secret", &new);
+    proxy.hang_up();
+    proxy.log(RELOADED).await;
+    assert_eq!(later.visit().await, theirs);
+    assert_eq!(later.set, None);
+    browser.visit().await;
+    assert!(
+        browser.set.is_some(),
+        "the old one is not believed any more"
+    );
+}
+
+#[tokio::test]
 async fn a_session_ends_after_its_ttl() {
     let backends = abc();
     let config = Config::balanced(&backends).pool("sticky = { cookie = \"sid\", ttl = \"1s\" }");

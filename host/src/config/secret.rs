@@ -14,32 +14,44 @@ const SHORTEST: usize = 32;
 /// The longest.
 const LONGEST: usize = 1024;
 
+/// The most secrets in a file.
+const MOST: usize = 4;
+
 /// What tokens are signed with. No log can show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Vec<Vec<u8>>);
 
 impl Secret {
-    /// Reads the file at `path`; white space around the secret is no part of it.
+    /// Reads the file at `path`: a secret in each line, white space around it is no
+    /// part of it.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, others than its owner and group may read
-    /// it, or it holds fewer than 32 or more than 1024 bytes.
+    /// When the file cannot be read, others than its owner and group may read it, it
+    /// holds none or more than four, or one has fewer than 32 or more than 1024 bytes.
     pub fn read(path: &Path) -> Result<Secret> {
         let about = || path.display().to_string();
-        let text = text_of(path, LONGEST).with_context(about)?;
-        let secret = text.trim();
+        let text = text_of(path, MOST * (LONGEST + 2)).with_context(about)?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let secrets: Vec<Vec<u8>> = lines.map(|line| line.as_bytes().to_vec()).collect();
         ensure!(
-            (SHORTEST..=LONGEST).contains(&secret.len()),
-            "{}: a secret has {SHORTEST} to {LONGEST} bytes",
+            (1..=MOST).contains(&secrets.len()),
+            "{}: a secret is needed, and at most {MOST}, each in a line",
             about()
         );
-        Ok(Secret(secret.as_bytes().to_vec()))
+        for secret in &secrets {
+            ensure!(
+                (SHORTEST..=LONGEST).contains(&secret.len()),
+                "{}: a secret has {SHORTEST} to {LONGEST} bytes",
+                about()
+            );
+        }
+        Ok(Secret(secrets))
     }
 
-    /// The bytes to sign with.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
+    /// The bytes to sign with first, then those that were signed with before.
+    pub fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
     }
 }
 
@@ -89,8 +101,19 @@ mod tests {
     fn a_secret_is_what_the_file_holds_and_is_not_shown() {
         let text = "0123456789abcdef0123456789abcdef";
         let secret = read(&format!("{text}\n"), 0o600).expect("a secret");
-        assert_eq!(secret.bytes(), text.as_bytes());
+        assert_eq!(secret.all().collect::<Vec<_>>(), [text.as_bytes()]);
         assert_eq!(format!("{secret:?}"), "Secret(..)");
+    }
+
+    #[test]
+    fn each_line_is_a_secret() {
+        let [new, old] = ["n", "o"].map(|letter| letter.repeat(SHORTEST));
+        let secret = read(&format!("{new}\n\n  {old} \r\n"), 0o600).expect("secrets");
+        let all: Vec<&[u8]> = secret.all().collect();
+        assert_eq!(all, [new.as_bytes(), old.as_bytes()]);
+        let many = format!("{new}\n").repeat(MOST + 1);
+        assert!(read(&many, 0o600).is_err());
+        assert!(read(&format!("{new}\nshort\n"), 0o600).is_err());
     }
 
     #[test]

@@ -39,8 +39,14 @@ type Identity = [u8; IDENTITY];
 
 /// How one pool's sessions are told from its tokens, and the other way round.
 pub struct Sessions {
-    key: Hmac<Sha256>,
+    /// The one to sign with, then those that were signed with before.
+    keys: Vec<Key>,
     ttl: Option<Duration>,
+}
+
+/// A secret, and what its tokens call the members.
+struct Key {
+    mac: Hmac<Sha256>,
     /// By member, in the pool's order.
     identities: Vec<Identity>,
     member_of: FxHashMap<Identity, usize>,
@@ -66,42 +72,24 @@ impl Sessions {
     ///
     /// When there is no secret and the system has no random bits.
     pub fn new(settings: &StickySettings, members: &Membership) -> io::Result<Sessions> {
-        let key = match &settings.secret {
-            Some(secret) => keyed(secret.bytes()),
-            None => keyed(own_secret()?),
+        let keys = match &settings.secret {
+            Some(secret) => secret.all().map(|it| Key::new(it, members)).collect(),
+            None => vec![Key::new(own_secret()?, members)],
         };
-        let identity = |name: &str, address: &str| {
-            let mut hash = key.clone();
-            for part in [FOR_IDENTITY, name.as_bytes(), b"\0", address.as_bytes()] {
-                hash.update(part);
-            }
-            first(&hash.finalize().into_bytes())
-        };
-        let identities: Vec<Identity> = members
-            .list
-            .iter()
-            .map(|member| identity(&member.settings.name, &member.address))
-            .collect();
-        let numbered = identities.iter().copied().enumerate();
-        Ok(Sessions {
-            ttl: settings.ttl,
-            member_of: numbered
-                .map(|(index, identity)| (identity, index))
-                .collect(),
-            identities,
-            key,
-        })
+        let ttl = settings.ttl;
+        Ok(Sessions { keys, ttl })
     }
 
     /// The token of a session that begins at `now_s` (Unix time, in seconds) at
     /// this member.
     pub fn issue(&self, member: usize, now_s: u64) -> String {
         let mut bytes = Vec::with_capacity(LONG);
-        bytes.extend_from_slice(&self.identities[member]);
+        let key = self.keys.first().expect("a secret has at least one");
+        bytes.extend_from_slice(&key.identities[member]);
         if self.ttl.is_some() {
             bytes.extend_from_slice(&seconds(now_s).to_be_bytes());
         }
-        let tag: [u8; TAG] = first(&self.signed(&bytes).finalize().into_bytes());
+        let tag: [u8; TAG] = first(&key.signed(&bytes).finalize().into_bytes());
         bytes.extend_from_slice(&tag);
         hex(&bytes)
     }
@@ -120,23 +108,49 @@ impl Sessions {
             return Token::Invalid;
         };
         // In constant time: how long it takes says nothing of the right one.
-        if self.signed(said).verify_truncated_left(tag).is_err() {
+        let is_signed = |key: &&Key| key.signed(said).verify_truncated_left(tag).is_ok();
+        let Some(key) = self.keys.iter().find(is_signed) else {
             return Token::Invalid;
-        }
+        };
         let Some((identity, began)) = said.split_first_chunk::<IDENTITY>() else {
             return Token::Invalid;
         };
         if self.ttl.is_some_and(|ttl| is_over(began, ttl, now_s)) {
             return Token::Expired;
         }
-        match self.member_of.get(identity) {
+        match key.member_of.get(identity) {
             Some(&member) => Token::Member(member),
             None => Token::Gone,
         }
     }
+}
+
+impl Key {
+    fn new(secret: &[u8], members: &Membership) -> Key {
+        let mac = keyed(secret);
+        let identity = |name: &str, address: &str| {
+            let mut hash = mac.clone();
+            for part in [FOR_IDENTITY, name.as_bytes(), b"\0", address.as_bytes()] {
+                hash.update(part);
+            }
+            first(&hash.finalize().into_bytes())
+        };
+        let members = members.list.iter();
+        let identities: Vec<Identity> = members
+            .map(|member| identity(&member.settings.name, &member.address))
+            .collect();
+        let numbered = identities.iter().copied().enumerate();
+        Key {
+            member_of: numbered
+                .map(|(index, identity)| (identity, index))
+                .collect(),
+            identities,
+            mac,
+        }
+    }
 
     fn signed(&self, said: &[u8]) -> Hmac<Sha256> {
-        let mut tag = self.key.clone();
+        let mut tag = self.mac.clone();
         tag.update(FOR_TOKEN);
         tag.update(said);
         tag
@@ -285,13 +299,29 @@ mod tests {
         let members = members(&["a:1"]);
         let ours = sessions_of(None, &members);
         let theirs = Sessions {
-            key: keyed(b"another secret"),
-            ..sessions_of(None, &members)
+            keys: vec![Key::new(b"another secret", &members)],
+            ttl: None,
         };
         assert_eq!(
             theirs.read(ours.issue(0, NOW).as_bytes(), NOW),
             Token::Invalid
         );
+    }
+
+    #[test]
+    fn a_secret_is_replaced_without_a_session_lost() {
+        let members = members(&["a:1", "b:1"]);
+        let with = |secrets: &[&[u8]]| Sessions {
+            keys: secrets.iter().map(|it| Key::new(it, &members)).collect(),
+            ttl: None,
+        };
+        let (old, both, new) = (with(&[b"old"]), with(&[b"new", b"old"]), with(&[b"new"]));
+        let token = old.issue(1, NOW);
+        assert_eq!(both.read(token.as_bytes(), NOW), Token::Member(1));
+        assert_eq!(new.read(token.as_bytes(), NOW), Token::Invalid);
+        let token = both.issue(1, NOW);
+        assert_eq!(new.read(token.as_bytes(), NOW), Token::Member(1));
+        assert_eq!(old.read(token.as_bytes(), NOW), Token::Invalid);
     }
 
     #[test]
