@@ -42,6 +42,35 @@ async fn x5_who_has_connected_before_the_end_is_served() {
     assert_eq!(proxy.exit().await, Some(0));
 }
 
+/// The filter that turns newcomers away looks at bytes: they are elsewhere in a packet
+/// of IPv6, and none of a connection's own may be lost.
+#[tokio::test]
+async fn x5_an_end_over_ipv6_cuts_no_answer() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return println!("this machine has no IPv6");
+    }
+    let backend = Backend::named("a")
+        .answer(Answer::pattern(200_000).after(Duration::from_millis(50)))
+        .start();
+    let text = Config::balanced([&backend])
+        .to_string()
+        .replace("127.0.0.1:0", "[::1]:0");
+    let proxy = Proxy::start(text).await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::connect(proxy.address()).await;
+        client.send_get("/").await;
+        clients.push(client);
+    }
+    backend.requests(10).await;
+    proxy.terminate();
+    for client in &mut clients {
+        let (head, body) = within("an answer", client.pattern()).await.expect("whole");
+        assert_eq!((head.status(), body), (200, Ok(200_000)));
+    }
+    assert_eq!(proxy.exit().await, Some(0));
+}
+
 #[tokio::test]
 async fn x5_a_tunnel_has_the_grace_time_and_no_more() {
     let backend = Backend::named("a")
