@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod connection;
 mod control;
+mod discovery;
 mod generation;
 mod health;
 mod history;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 
 use crate::config::{ListenerSettings, PoolSettings, Settings};
+use crate::discovery;
 use crate::generation::{Generation, Listening, Served};
 use crate::history::{History, Origin, Version};
 use crate::listener::Bound;
@@ -107,22 +108,43 @@ impl Publisher {
             ..Builder::new(&self.engine, self.started, Some(&current))
         };
         let next = builder.generation(&settings, self.workers)?;
+        Ok(self.publish(settings, &current, next))
+    }
+
+    /// Makes `settings` the ones in force, which differ in the pools' backends
+    /// alone. No plugin is read for that, so that none can be in its way.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses something.
+    pub fn follow_addresses(&mut self, settings: Settings) -> Result<Reloaded, StartError> {
+        let current = self.current();
+        let builder = Builder {
+            same_strategies: true,
+            ..Builder::new(&self.engine, self.started, Some(&current))
+        };
+        let next = builder.generation(&settings, self.workers)?;
+        Ok(self.publish(settings, &current, next))
+    }
+
+    /// Publishes `next`, made from `settings`, if it is not what is in force.
+    fn publish(&mut self, settings: Settings, current: &Generation, next: Generation) -> Reloaded {
         let same_strategies = next
             .pools
             .iter()
             .zip(&current.pools)
             .all(|(a, b)| Arc::ptr_eq(&a.strategy, &b.strategy));
         if settings == self.settings && same_strategies {
-            return Ok(Reloaded::Unchanged);
+            return Reloaded::Unchanged;
         }
         self.warn_of_what_needs_a_restart(&settings);
         telemetry::log::set_level(settings.log.level);
-        report(&current, &next);
+        report(current, &next);
         let number = next.number;
         self.settings = settings;
         self.replaced
             .push(self.publish.send_replace(Arc::new(next)));
-        Ok(Reloaded::Published(number))
+        Reloaded::Published(number)
     }
 
     /// Drops replaced generations that no worker holds any more.
@@ -159,8 +181,11 @@ impl Publisher {
 ///
 /// The first plugin that is refused.
 pub fn check(engine: &Engine, settings: &Settings) -> Result<(), StartError> {
+    let mut settings = settings.clone();
+    // As at a start where nobody answers.
+    discovery::expand(&mut settings, &discovery::Answers::new());
     Builder::new(engine, Instant::now(), None)
-        .pools(settings)
+        .pools(&settings)
         .map(drop)
 }
 
@@ -173,6 +198,8 @@ struct Builder<'a> {
     inheritance: Option<&'a Inheritance>,
     /// How a pool comes to another strategy, where not by the configuration.
     change: Option<(&'a str, Origin)>,
+    /// Every pool goes on with the strategy that it has.
+    same_strategies: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -183,6 +210,7 @@ impl<'a> Builder<'a> {
             previous,
             inheritance: None,
             change: None,
+            same_strategies: false,
         }
     }
 
@@ -231,6 +259,9 @@ impl<'a> Builder<'a> {
     /// The strategy in force if it is still the one that the pool asks for,
     /// otherwise a new one that has passed its rehearsal on this pool.
     fn strategy(&self, pool: &Pool, previous: Option<&Served>) -> anyhow::Result<History> {
+        if let Some(previous) = previous.filter(|_| self.same_strategies) {
+            return Ok(previous.history.clone());
+        }
         let name = &pool.settings.name;
         let settings = &pool.settings.strategy;
         let binary = strategy::read(settings).with_context(|| format!("pool {name}"))?;

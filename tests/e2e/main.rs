@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod compile;
 mod conduct;
+mod dns;
 mod eligibility;
 mod faults;
 mod figures;

@@ -2,7 +2,7 @@
 
 use anubis_tests::client::get;
 use anubis_tests::metrics::Scrape;
-use anubis_tests::{Answer, Backend, Client, Config, Gate, Metered, guests};
+use anubis_tests::{Answer, Backend, Client, Config, Gate, Metered, NameServer, guests};
 
 const WEB: (&str, &str) = ("pool", "web");
 const PUBLIC: (&str, &str) = ("listener", "public");
@@ -486,12 +486,17 @@ fn told(scrape: &Scrape) -> Vec<Row> {
 async fn every_metric_is_documented_and_every_documented_metric_exists() {
     let a = Backend::named("a").start();
     // With both logs, so that both can have dropped lines.
+    let names = NameServer::start();
+    let address = names.address();
     let config = Config::balanced([&a])
-        .global("log.access = \"json\"")
+        .global(&format!(
+            "log.access = \"json\"\n[dns]\nservers = [\"{address}\"]"
+        ))
         .pool("sticky = { cookie = \"b\" }")
         // One check soon, and no other for a long time.
         .pool("health-check = { interval = \"1h\", interval-down = \"10ms\" }");
-    let proxy = Metered::start(config).await;
+    let named = "[[pools.web.backends]]\naddress = \"app.test\"\nstate = \"drain\"";
+    let proxy = Metered::start(format!("{config}\n{named}")).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 200);
     proxy
         .until("anubis_pool_requests_total", &code("2xx"), 1)

@@ -77,6 +77,7 @@ pub struct Builder {
     script: Script,
     delay: Option<Duration>,
     keep_alive_requests: usize,
+    at: Option<SocketAddr>,
 }
 
 impl Builder {
@@ -103,6 +104,12 @@ impl Builder {
         self
     }
 
+    /// Listens at this address, not at one of 127.0.0.1 that is free.
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.at = Some(address);
+        self
+    }
+
     /// Listens.
     pub fn start(self) -> Backend {
         let Self {
@@ -110,6 +117,7 @@ impl Builder {
             script,
             delay,
             keep_alive_requests,
+            at,
         } = self;
         let script: Script = match delay {
             Some(delay) => Box::new(move |request| script(request).after(delay)),
@@ -121,7 +129,7 @@ impl Builder {
             log: Mutex::default(),
             seen: watch::Sender::new(Seen::default()),
         });
-        Backend::spawn(name, shared)
+        Backend::spawn(name, at, shared)
     }
 }
 
@@ -154,6 +162,7 @@ impl Backend {
             script: Box::new(script),
             delay: None,
             keep_alive_requests: usize::MAX,
+            at: None,
         }
     }
 
@@ -239,10 +248,13 @@ impl Backend {
             .expect("the backend's thread runs until drop");
     }
 
-    fn spawn(name: String, shared: Arc<Shared>) -> Self {
+    fn spawn(name: String, at: Option<SocketAddr>, shared: Arc<Shared>) -> Self {
         let (orders, inbox) = mpsc::unbounded_channel();
         // Between choosing and asking, another may have got the number.
-        let port = (0..10).find_map(|_| Port::new().ok());
+        let port = match at {
+            Some(address) => Port::at(address).ok(),
+            None => (0..10).find_map(|_| Port::new().ok()),
+        };
         let port = port.expect("loopback has free ports");
         let (address, theirs) = (port.address, shared.clone());
         let thread = std::thread::Builder::new()
@@ -331,7 +343,11 @@ impl Port {
         // The kernel takes back a number that it chose itself as soon as a
         // socket stops listening; one that was asked for by number stays.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        Self::at(address)
+    }
+
+    fn at(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;

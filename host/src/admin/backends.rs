@@ -54,13 +54,11 @@ pub async fn put(
     let settings = settings(&pool, &backend, wanted)?;
     let is_new = member(find(&context.generation(), &pool)?, &backend).is_err();
     context.control.put_backend(&pool, settings).await?;
-    let shown = show(State(context), Path((pool, backend))).await?;
-    let status = if is_new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    Ok((status, shown).into_response())
+    let shown = show_if_single(context, pool, backend).await?;
+    if is_new && shown.status() == StatusCode::OK {
+        return Ok((StatusCode::CREATED, shown).into_response());
+    }
+    Ok(shown)
 }
 
 /// Changes weight, limits or state.
@@ -75,7 +73,21 @@ pub async fn change(
         .control
         .change_backend(&pool, &backend, change)
         .await?;
-    show(State(context), Path((pool, backend))).await
+    show_if_single(context, pool, backend).await
+}
+
+/// A backend that was just changed. A name may stand for any number of them: then
+/// nothing is shown.
+async fn show_if_single(
+    context: Arc<Context>,
+    pool: String,
+    backend: String,
+) -> Result<Response, Problem> {
+    let single = member(find(&context.generation(), &pool)?, &backend).is_ok();
+    match single {
+        true => show(State(context), Path((pool, backend))).await,
+        false => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
 }
 
 /// Changes them of every backend at once: so a whole pool drains.

@@ -125,6 +125,9 @@ pub struct Backends {
 pub struct Backend {
     pub name: String,
     pub address: String,
+    /// The address that its name led to; null where it has none or is not
+    /// resolved.
+    pub resolved: Option<String>,
     /// What plugins know it by; never used again for another.
     pub id: u32,
     pub state: BackendState,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::model;
-use crate::config::{BackendState, OnFault, StrategySettings};
+use crate::config::{BackendState, OnFault, StrategySettings, Target};
 use crate::generation::Served;
 use crate::health;
 use crate::history::Version;
@@ -74,6 +74,10 @@ pub fn backend(pool: &Pool, member: &Member, now_us: u64) -> model::Backend {
     model::Backend {
         name: settings.name.clone(),
         address: settings.address.to_string(),
+        resolved: match settings.target {
+            Target::Resolved(address) => Some(address.to_string()),
+            Target::Written | Target::Service => None,
+        },
         id: member.id,
         state: settings.state.into(),
         weight: settings.weight.get(),

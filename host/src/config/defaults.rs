@@ -11,10 +11,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     AccessLog, AdminSettings, BackendSettings, BackendState, CacheFolder, Carrier, CompileSettings,
-    CookieSettings, HashKey, HealthSettings, HealthStart, HostHeader, HostPattern, HttpProbe,
-    ListenerSettings, LogFormat, LogSettings, OnFault, OnLost, OutlierSettings, PoolSettings,
-    Priorities, Probe, RouteSettings, SameSite, Settings, StickySettings, StrategySettings,
-    StrategySource,
+    CookieSettings, DnsSettings, HashKey, HealthSettings, HealthStart, HostHeader, HostPattern,
+    HttpProbe, ListenerSettings, LogFormat, LogSettings, OnFault, OnLost, OutlierSettings,
+    PoolSettings, Priorities, Probe, Resolve, RouteSettings, SameSite, Settings, StickySettings,
+    StrategySettings, StrategySource, Target,
 };
 
 /// The strategy of a pool that names none.
@@ -31,6 +31,7 @@ impl Settings {
             log: LogSettings::default(),
             compile: CompileSettings::default(),
             admin: AdminSettings::default(),
+            dns: DnsSettings::default(),
             listeners: vec![listener],
             routes: vec![RouteSettings::everything_to(0)],
             pools: vec![pool],
@@ -154,6 +155,7 @@ impl PoolSettings {
             priorities: Priorities::Proxy,
             slow_start: Duration::ZERO,
             outliers: OutlierSettings::default(),
+            resolve: Resolve::All,
             health_check: None,
             max_requests: 0,
             queue_size: 0,
@@ -221,6 +223,7 @@ impl BackendSettings {
         Self {
             name: address.to_string(),
             address,
+            target: Target::Written,
             weight: NonZeroU16::MIN,
             capacity: 0,
             priority: 0,

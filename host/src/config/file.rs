@@ -15,7 +15,8 @@ use toml::Spanned;
 
 use super::values::{Factor, Size, Text, Time, Whole};
 use super::words::{
-    CheckMethod, CheckPath, CookieDomain, CookieName, CookiePath, Host, PathPrefix, StatusRange,
+    CheckMethod, CheckPath, CookieDomain, CookieName, CookiePath, DnsName, Host, NameServer,
+    PathPrefix, StatusRange,
 };
 use super::{HashKey, HostHeader, HostPattern, StrategySource};
 
@@ -36,6 +37,7 @@ pub struct File {
     pub cache_dir: Option<String>,
     pub log: Log,
     pub admin: Option<Spanned<Admin>>,
+    pub dns: Dns,
     pub listeners: Vec<Spanned<Listener>>,
     pub routes: Vec<Spanned<Route>>,
     pub pools: BTreeMap<Spanned<String>, Pool>,
@@ -98,6 +100,34 @@ pub struct Admin {
     pub token_file: Option<Spanned<String>>,
     pub upload_limit: Option<Spanned<Text<Size>>>,
     pub state_file: Option<PathBuf>,
+}
+
+/// `[dns]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct Dns {
+    pub servers: Vec<Text<NameServer>>,
+    pub search: Option<Vec<Text<DnsName>>>,
+    pub family: Option<Family>,
+    pub min_ttl: Option<Text<Time<10>>>,
+    pub max_ttl: Option<Spanned<Text<Time<10>>>>,
+    pub timeout: Option<Text<Time<10>>>,
+    pub attempts: Option<Whole<1, 10>>,
+}
+
+/// `dns.family`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    Auto,
+    Ipv4,
+    Ipv6,
+    Both,
 }
 
 /// One of `[[listeners]]`
@@ -170,12 +200,21 @@ pub struct Pool {
     pub priorities: Option<Priorities>,
     pub slow_start: Option<Text<Time<0>>>,
     pub outlier_detection: Option<OutlierDetection>,
+    pub resolve: Option<Resolve>,
     pub health_check: Option<HealthCheck>,
     pub max_requests: Option<Whole<0, 4_294_967_295>>,
     pub queue_size: Option<Whole<0, 1_000_000>>,
     pub queue_timeout: Option<Spanned<Text<Time<1>>>>,
     pub retry_after: Option<Text<Time<0>>>,
     pub sticky: Option<Spanned<Sticky>>,
+}
+
+/// `pools.NAME.resolve`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolve {
+    All,
+    AtConnect,
 }
 
 /// `[pools.NAME.health-check]`
@@ -324,6 +363,7 @@ pub enum OnLost {
 )]
 pub struct Backend {
     pub address: Option<Text<Authority>>,
+    pub srv: Option<Spanned<Text<DnsName>>>,
     pub name: Option<Spanned<String>>,
     pub weight: Option<Whole<1, 65_535>>,
     pub capacity: Option<Whole<0, 4_294_967_295>>,

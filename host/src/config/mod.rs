@@ -5,6 +5,7 @@
 //! numbers are in range, every route leads to a pool.
 
 mod defaults;
+mod dns;
 mod document;
 mod file;
 mod health;
@@ -32,6 +33,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+pub use dns::{DnsSettings, Family, Resolve, Target};
 pub use health::{GrpcProbe, HealthSettings, HealthStart, HttpProbe, Probe};
 pub use mistakes::{Mistake, Mistakes};
 pub use secret::Secret;
@@ -106,6 +108,8 @@ pub struct Settings {
     pub compile: CompileSettings,
     /// What may be asked of the proxy while it runs. Default: nothing.
     pub admin: AdminSettings,
+    /// How names of backends become addresses.
+    pub dns: DnsSettings,
     /// Sockets to accept on; never empty.
     pub listeners: Vec<ListenerSettings>,
     /// Host and path to pool, in the order written.
@@ -325,6 +329,8 @@ pub struct PoolSettings {
     pub slow_start: Duration,
     /// Whose answers are so bad that it is left out for a while.
     pub outliers: OutlierSettings,
+    /// What becomes of names in `backends`. Default: every address is a backend.
+    pub resolve: Resolve,
     /// How its backends are checked. Default: not at all.
     pub health_check: Option<HealthSettings>,
     /// Most requests at once that have a backend, over all workers; 0
@@ -451,8 +457,10 @@ pub struct BackendSettings {
     /// Unique within the pool; default: the address as written.
     pub name: String,
     /// Host (name or address) and port; `http://` in front is allowed and the
-    /// port defaults to 80.
+    /// port defaults to 80. Of SRV records it is their name.
     pub address: Authority,
+    /// What `address` is, and where it leads.
+    pub target: Target,
     /// Share of the requests, relative to the others'. Default 1.
     pub weight: NonZeroU16,
     /// Most requests at once; 0 (default) = no limit.

@@ -65,6 +65,14 @@ impl Report<'_> {
         }
     }
 
+    /// As [`Report::missing`], where `other` would do in its place.
+    pub fn missing_either(&mut self, span: &Range<usize>, key: &str, other: &str, what: &str) {
+        let instead = self.at(span, Depth::Innermost, Some(other), String::new());
+        if !self.blamed(&instead.key) {
+            self.missing(span, key, what);
+        }
+    }
+
     /// The array at `span` is empty. Silent when it only became so because
     /// what was in it was found wrong.
     pub fn empty(&mut self, span: &Range<usize>, what: &str) {

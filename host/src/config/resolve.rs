@@ -2,6 +2,7 @@
 //! mistakes that only show when entries are seen together.
 
 mod admin;
+mod dns;
 mod health;
 mod listeners;
 mod outliers;
@@ -21,6 +22,7 @@ use super::read::Report;
 use super::values::{Size, Text, Time, Whole};
 use super::{AccessLog, CacheFolder, LogFormat, LogSettings, Settings};
 use admin::admin;
+use dns::dns;
 use listeners::listeners;
 use pools::pools;
 use routes::{PoolNames, routes};
@@ -35,6 +37,7 @@ pub fn resolve(file: File, folder: &Path, report: &mut Report<'_>) -> Option<Set
     let pools = pools(file.pools, folder, report);
     let routes = routes(file.routes, &names, report);
     let admin = admin(file.admin, &listeners, folder, report);
+    let dns = dns(file.dns, report);
     if !report.mistakes.is_empty() {
         return None;
     }
@@ -46,6 +49,7 @@ pub fn resolve(file: File, folder: &Path, report: &mut Report<'_>) -> Option<Set
     settings.routes = routes;
     settings.log = log(&file.log);
     settings.admin = admin;
+    settings.dns = dns;
     if let Some(workers) = file.workers.map(count) {
         settings.workers = NonZeroUsize::new(workers)?;
     }

@@ -73,6 +73,21 @@ fn everything_that_can_be_written_is_read() {
         }
     );
 
+    assert_eq!(
+        settings.dns,
+        DnsSettings {
+            servers: ["10.0.0.2:53", "[::1]:5353"]
+                .map(|server| server.parse().expect("address"))
+                .into(),
+            search: Some(vec!["svc.internal".to_owned(), "internal.".to_owned()]),
+            family: Family::Both,
+            min_ttl: Duration::from_millis(500),
+            max_ttl: Duration::from_secs(60),
+            timeout: Duration::from_millis(300),
+            attempts: const { NonZeroUsize::new(3).expect("3 is not 0") },
+        }
+    );
+
     let listener = &settings.listeners[0];
     assert_eq!(listener.name, "public");
     assert_eq!(listener.max_request_line, 4096);
@@ -135,6 +150,13 @@ fn everything_about_a_pool_is_read() {
     assert_eq!(pool.keep_alive, Duration::from_secs(5));
     assert_eq!(pool.keep_alive_connections, 255);
     assert_eq!(pool.tunnel_timeout, Duration::from_secs(7200));
+    assert_eq!(
+        (first.resolve, pool.resolve),
+        (Resolve::All, Resolve::AtConnect)
+    );
+    let service = &first.backends[1];
+    assert_eq!(service.name, "_http._tcp.app.internal");
+    assert_eq!((service.target, service.capacity), (Target::Service, 7));
     assert_eq!((pool.max_requests, pool.queue_size), (1000, 500));
     assert_eq!(pool.queue_timeout, Duration::from_secs(6));
     assert_eq!(pool.retry_after, Duration::from_secs(10));
@@ -216,6 +238,7 @@ fn everything_about_a_pool_is_read() {
         BackendSettings {
             name: "a".into(),
             address: "app:80".parse().expect("authority"),
+            target: Target::Written,
             weight: NonZeroU16::new(5).expect("5"),
             capacity: 100,
             priority: 1,

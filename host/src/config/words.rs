@@ -74,6 +74,45 @@ fn with_port(address: &str) -> Option<Authority> {
     Authority::from_str(&format!("{host}:{port}")).ok()
 }
 
+/// A server of names: an IP address and a port, 53 when none is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+impl FromText for NameServer {
+    const EXPECTED: &'static str =
+        "a name server's IP address such as \"10.0.0.2\" or \"127.0.0.1:5353\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let alone = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        match text.parse::<SocketAddr>().or_else(|_| alone()) {
+            Ok(address) if address.port() != 0 => Ok(Self(address)),
+            _ => Err(format!("`{text}`: expected {}", Self::EXPECTED)),
+        }
+    }
+}
+
+/// A name for a name server, as it is written but for upper case (RFC 1035
+/// section 2.3.4 limits its length). `_` is what SRV records begin with and
+/// what container engines allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsName(pub String);
+
+impl FromText for DnsName {
+    const EXPECTED: &'static str = "a DNS name such as \"_http._tcp.app.internal\"";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let part = |part: &str| {
+            let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            (1..=63).contains(&part.len()) && part.bytes().all(known)
+        };
+        let name = text.strip_suffix('.').unwrap_or(text);
+        match name.len() <= 253 && name.split('.').all(part) {
+            true => Ok(Self(text.to_ascii_lowercase())),
+            false => Err(format!("`{text}`: expected {}", Self::EXPECTED)),
+        }
+    }
+}
+
 impl FromText for HostPattern {
     const EXPECTED: &'static str =
         "a host name without port such as \"www.example.com\" or \"*.example.com\"";

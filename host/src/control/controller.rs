@@ -9,7 +9,8 @@ use super::overrides::{Asked, Overrides, StrategyOverride};
 use super::state::StateFile;
 use super::watcher::Watcher;
 use super::{BackendChange, Command, Control, Done, NewSource, Refused, Wish, no_pool};
-use crate::config::{self, BackendSettings, PoolSettings, Settings, StrategySource};
+use crate::config::{self, BackendSettings, PoolSettings, Settings, StrategySource, Target};
+use crate::discovery::{self, Answers, Discovery};
 use crate::generation::Served;
 use crate::history::Origin;
 use crate::plugin::{Binary, shipped};
@@ -45,6 +46,9 @@ pub struct Controller {
     state: Option<StateFile>,
     metrics: Arc<Metrics>,
     random: fastrand::Rng,
+    discovery: Discovery,
+    sender: mpsc::Sender<Wish>,
+    wishes: mpsc::Receiver<Wish>,
     /// A successor has been started: what is changed now it would not know of.
     frozen: bool,
 }
@@ -66,11 +70,16 @@ impl Controller {
         let state = state_file.map(StateFile::new);
         let saved = state.as_ref().map(StateFile::load).unwrap_or_default();
         let mut overrides = saved.clone();
-        let publisher = match start(effective(&settings, &mut overrides)) {
+        let (sender, wishes) = mpsc::channel();
+        let resolved = sender.clone();
+        // Nobody listens any more when the process is ending.
+        let tell = move || drop(resolved.send(Wish::Resolved));
+        let mut discovery = Discovery::new(Arc::clone(metrics.names()), tell);
+        let publisher = match start(effective(&settings, &mut overrides, &mut discovery)) {
             Err(StartError::Plugin(error)) if overrides.has_strategies() => {
                 tracing::error!(%error, "strategy of the state file refused, the configured ones are in force");
                 overrides.forget_strategies();
-                start(effective(&settings, &mut overrides))?
+                start(effective(&settings, &mut overrides, &mut discovery))?
             }
             other => other?,
         };
@@ -86,6 +95,9 @@ impl Controller {
             state,
             metrics,
             random: fastrand::Rng::new(),
+            discovery,
+            sender,
+            wishes,
             frozen: false,
         })
     }
@@ -101,7 +113,7 @@ impl Controller {
     ///
     /// When the system gives no thread or no watches.
     pub fn run(mut self) -> anyhow::Result<Control> {
-        let (sender, wishes) = mpsc::channel();
+        let sender = self.sender.clone();
         let changes = sender.clone();
         // Nobody listens any more when the process is ending.
         let mut watcher = Watcher::new(move || drop(changes.send(Wish::Changed)))?;
@@ -115,17 +127,20 @@ impl Controller {
         };
         std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || self.serve(&wishes, &mut watcher))?;
+            .spawn(move || self.serve(&mut watcher))?;
         Ok(control)
     }
 
     /// Serves wishes until nobody can wish any more.
-    fn serve(&mut self, wishes: &mpsc::Receiver<Wish>, watcher: &mut Watcher) {
+    fn serve(&mut self, watcher: &mut Watcher) {
         let mut settled: Option<Instant> = None;
         let mut tick = Instant::now() + TICK;
         loop {
             let next = settled.map_or(tick, |settled| settled.min(tick));
-            match wishes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            match self
+                .wishes
+                .recv_timeout(next.saturating_duration_since(Instant::now()))
+            {
                 Ok(Wish::Changed) => settled = Some(Instant::now() + SETTLE),
                 Ok(Wish::Ask(command, reply)) => {
                     if matches!(command, Command::Reload) {
@@ -135,6 +150,11 @@ impl Controller {
                     // Whoever asked may be gone.
                     let _ = reply.send(self.answer(command));
                     watcher.follow(&self.watched());
+                }
+                // A successor asks for itself, so an upgrade is no reason to wait.
+                Ok(Wish::Resolved) => {
+                    // Said in the log: nobody waits for it.
+                    let _ = self.guarded("following names", Self::follow_addresses);
                 }
                 Ok(Wish::HandOver(offer, program, reply)) => {
                     self.frozen = true;
@@ -231,21 +251,33 @@ impl Controller {
                 self.configured_pool(&pool)?;
                 self.change(None, |overrides| overrides.of(&pool).strategy = None)
             }
-            Command::PutBackend { pool, backend } => {
+            Command::PutBackend { pool, mut backend } => {
+                if let Ok(known) = self.backend(&pool, &backend.name)
+                    && let Target::Resolved(_) = known.target
+                {
+                    if known.address != backend.address {
+                        return Err(Refused::Conflict(format!(
+                            "pool {pool}: backend {} is an address of {}, and has no other",
+                            known.name, known.address
+                        )));
+                    }
+                    backend.target = known.target;
+                }
                 self.set_backend(&pool, &backend.name.clone(), Some(backend))
             }
             Command::ChangeBackend { pool, name, change } => {
                 let changed = change.of(self.backend(&pool, &name)?);
                 self.set_backend(&pool, &name, Some(changed))
             }
-            Command::ChangeBackends { pool, change } => {
-                let backends = self.served(&pool)?.pool.settings.backends.clone();
-                let changed = backends.into_iter().map(|one| change.of(one));
-                self.set_backends(&pool, changed.collect())
-            }
+            Command::ChangeBackends { pool, change } => self.change_backends(&pool, change),
             Command::RemoveBackend { pool, name } => {
-                self.backend(&pool, &name)?;
-                if self.served(&pool)?.pool.settings.backends.len() == 1 {
+                let alone = match self.backend(&pool, &name)?.target {
+                    Target::Resolved(_) => self.served(&pool)?.pool.settings.backends.len() == 1,
+                    Target::Written | Target::Service => {
+                        self.written_pool(&pool)?.backends.len() == 1
+                    }
+                };
+                if alone {
                     return Err(Refused::Conflict(format!(
                         "pool {pool}: backend {name} is the only one; drain it instead"
                     )));
@@ -265,11 +297,12 @@ impl Controller {
         tell(Told::Reloading);
         let reloaded = self.read().and_then(|settings| {
             let mut overrides = self.overrides.clone();
-            let effective = effective(&settings, &mut overrides);
+            let effective = effective(&settings, &mut overrides, &mut self.discovery);
             let reloaded = self.publisher.reload(effective, None)?;
             self.keep(settings, overrides);
             Ok(reloaded)
         });
+        self.discovery.follow(&self.written());
         match &reloaded {
             Ok(Reloaded::Published(generation)) => {
                 self.metrics.reloaded(Reload::Published);
@@ -306,13 +339,32 @@ impl Controller {
     ) -> Result<Reloaded, Refused> {
         let mut overrides = self.overrides.clone();
         change(&mut overrides);
-        let effective = effective(&self.configured, &mut overrides);
-        let reloaded = self.publisher.reload(effective, origin)?;
-        self.keep(self.configured.clone(), overrides);
+        let effective = effective(&self.configured, &mut overrides, &mut self.discovery);
+        let reloaded = self.publisher.reload(effective, origin);
+        if reloaded.is_ok() {
+            self.keep(self.configured.clone(), overrides);
+        }
+        self.discovery.follow(&self.written());
+        let reloaded = reloaded?;
         if let Reloaded::Published(generation) = reloaded {
             tracing::info!(generation, "changed at run time");
         }
         Ok(reloaded)
+    }
+
+    /// Puts in force where names lead now.
+    fn follow_addresses(&mut self) -> Result<(), Refused> {
+        let mut overrides = self.overrides.clone();
+        let effective = effective(&self.configured, &mut overrides, &mut self.discovery);
+        let reloaded = self.publisher.follow_addresses(effective);
+        let reloaded = reloaded.inspect_err(|error| {
+            tracing::error!(%error, "the backends' new addresses are not in force");
+        })?;
+        self.keep(self.configured.clone(), overrides);
+        if let Reloaded::Published(generation) = reloaded {
+            tracing::info!(generation, "backends follow their names");
+        }
+        Ok(())
     }
 
     /// What is in force now, and what to start with the next time.
@@ -366,25 +418,37 @@ impl Controller {
         name: &str,
         now: Option<BackendSettings>,
     ) -> Result<Reloaded, Refused> {
-        let configured = self.configured_pool(pool)?.backends.iter();
-        let configured = configured.clone().find(|one| one.name == name).cloned();
+        let configured = self.without_override(pool, name)?;
         self.change(None, |overrides| {
             let pool = overrides.of(pool);
             pool.set_backend(name, configured.as_ref(), now);
         })
     }
 
-    fn set_backends(
-        &mut self,
-        pool: &str,
-        backends: Vec<BackendSettings>,
-    ) -> Result<Reloaded, Refused> {
+    /// Changes every backend of a pool: those that stand for a name too, so that
+    /// addresses which it gets later are changed as well.
+    fn change_backends(&mut self, pool: &str, change: BackendChange) -> Result<Reloaded, Refused> {
+        let written = self.written_pool(pool)?.backends;
         let configured = self.configured_pool(pool)?.backends.clone();
+        let served = self.served(pool)?;
+        let resolved = |one: &&BackendSettings| matches!(one.target, Target::Resolved(_));
+        let addresses = served.pool.settings.backends.iter().filter(resolved);
+        let addresses: Vec<BackendSettings> = addresses.cloned().collect();
+        let (settings, answers) = (self.configured.clone(), self.discovery.answers());
         self.change(None, |overrides| {
-            let pool = overrides.of(pool);
-            for now in backends {
-                let before = configured.iter().find(|one| one.name == now.name);
-                pool.set_backend(&now.name.clone(), before, Some(now));
+            for backend in written {
+                let before = configured.iter().find(|one| one.name == backend.name);
+                let name = backend.name.clone();
+                let now = change.of(backend);
+                overrides.of(pool).set_backend(&name, before, Some(now));
+            }
+            let changed = expanded(&settings, overrides, &answers);
+            let changed = find(&changed, pool).map_or(&[][..], |pool| &pool.backends);
+            for address in addresses {
+                let before = changed.iter().find(|one| one.name == address.name);
+                let name = address.name.clone();
+                let now = change.of(address);
+                overrides.of(pool).set_backend(&name, before, Some(now));
             }
         })
     }
@@ -444,20 +508,51 @@ impl Controller {
     }
 
     fn configured_pool(&self, name: &str) -> Result<&PoolSettings, Refused> {
-        let pools = &mut self.configured.pools.iter();
-        pools
-            .find(|pool| pool.name == name)
-            .ok_or_else(|| no_pool(name))
+        find(&self.configured, name).ok_or_else(|| no_pool(name))
     }
 
-    /// A backend as it is in force.
+    /// A backend as it is in force: one that was written, which may stand for a
+    /// name, or an address of a name.
     fn backend(&self, pool: &str, name: &str) -> Result<BackendSettings, Refused> {
+        let written = self.written_pool(pool)?.backends;
         let served = self.served(pool)?;
-        let backends = &mut served.pool.settings.backends.iter();
-        let backend = backends.find(|backend| backend.name == name);
+        let in_force = served.pool.settings.backends.iter();
+        let backend = written
+            .iter()
+            .chain(in_force)
+            .find(|backend| backend.name == name);
         backend
             .cloned()
             .ok_or_else(|| Refused::NotFound(format!("pool {pool}: there is no backend {name}")))
+    }
+
+    /// A backend as it would be without an override of its own; nothing where
+    /// there would be none.
+    fn without_override(&self, pool: &str, name: &str) -> Result<Option<BackendSettings>, Refused> {
+        let named = |one: &&BackendSettings| one.name == name;
+        let configured = self.configured_pool(pool)?.backends.iter().find(named);
+        if configured.is_some() {
+            return Ok(configured.cloned());
+        }
+        let mut overrides = self.overrides.clone();
+        let expanded = expanded(&self.configured, &mut overrides, &self.discovery.answers());
+        let backends = find(&expanded, pool)
+            .into_iter()
+            .flat_map(|pool| &pool.backends);
+        let resolved = |one: &&BackendSettings| matches!(one.target, Target::Resolved(_));
+        Ok(backends.filter(resolved).find(named).cloned())
+    }
+
+    /// The settings in force as they were before names were replaced.
+    fn written(&self) -> Settings {
+        let mut settings = self.configured.clone();
+        self.overrides.clone().apply(&mut settings);
+        settings
+    }
+
+    fn written_pool(&self, name: &str) -> Result<PoolSettings, Refused> {
+        let written = self.written();
+        find(&written, name).cloned().ok_or_else(|| no_pool(name))
     }
 
     fn watched(&self) -> Vec<PathBuf> {
@@ -480,16 +575,39 @@ enum Asking {
     Somebody,
 }
 
-/// The configuration with the overrides on top, less those that it overtook.
-fn effective(configured: &Settings, overrides: &mut Overrides) -> Settings {
+/// The configuration with the overrides on top, less those that it overtook, and
+/// with addresses in the place of names. Waits for names that are new, a little.
+fn effective(
+    configured: &Settings,
+    overrides: &mut Overrides,
+    discovery: &mut Discovery,
+) -> Settings {
     let mut settings = configured.clone();
-    for dropped in overrides.apply(&mut settings) {
+    let mut dropped = overrides.apply(&mut settings);
+    discovery.consider(&settings);
+    discovery.wait();
+    discovery::expand(&mut settings, &discovery.answers());
+    dropped.append(&mut overrides.apply_to_addresses(&mut settings));
+    for dropped in dropped {
         tracing::warn!(
             dropped,
             "the configuration has changed here, what was set at run time is dropped"
         );
     }
     settings
+}
+
+/// The configuration with addresses in the place of names, and only those
+/// overrides on top that are not about single addresses.
+fn expanded(configured: &Settings, overrides: &mut Overrides, answers: &Answers) -> Settings {
+    let mut settings = configured.clone();
+    overrides.apply(&mut settings);
+    discovery::expand(&mut settings, answers);
+    settings
+}
+
+fn find<'s>(settings: &'s Settings, pool: &str) -> Option<&'s PoolSettings> {
+    settings.pools.iter().find(|one| one.name == pool)
 }
 
 fn fails_on_probation(served: &Served, now_us: u64) -> bool {

@@ -38,6 +38,8 @@ pub struct Control {
 enum Wish {
     /// A watched file changed.
     Changed,
+    /// Names of backends lead elsewhere.
+    Resolved,
     /// Somebody asks, and perhaps waits for the answer.
     Ask(Command, oneshot::Sender<Result<Done, Refused>>),
     /// This program is to go on in the place of this process. Until

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use crate::config::{BackendSettings, PoolSettings, Settings, StrategySettings, StrategySource};
+use crate::config::{
+    BackendSettings, PoolSettings, Settings, StrategySettings, StrategySource, Target,
+};
 use crate::plugin::{Binary, Digest};
 use crate::strategy;
 
@@ -80,16 +82,33 @@ impl Asked {
 }
 
 impl Overrides {
-    /// Puts the overrides on top of what the configuration says. Those that the
-    /// configuration has overtaken are dropped, and named.
+    /// Puts the overrides on top of what the configuration says, but for those
+    /// of single addresses of a name. Those that the configuration has overtaken
+    /// are dropped, and named.
     pub fn apply(&mut self, settings: &mut Settings) -> Vec<String> {
+        self.apply_each(settings, PoolOverrides::apply)
+    }
+
+    /// Puts the overrides of single addresses of a name on top of `settings`,
+    /// whose names have been replaced by what they are known to lead to. One
+    /// whose name does not lead there any more is dropped, and named; while
+    /// nothing is known of the name, it stays for later.
+    pub fn apply_to_addresses(&mut self, settings: &mut Settings) -> Vec<String> {
+        self.apply_each(settings, PoolOverrides::apply_to_addresses)
+    }
+
+    fn apply_each(
+        &mut self,
+        settings: &mut Settings,
+        apply: impl Fn(&mut PoolOverrides, &mut PoolSettings, &mut Vec<String>),
+    ) -> Vec<String> {
         let mut dropped = Vec::new();
         self.pools.retain(|name, overrides| {
             let Some(pool) = settings.pools.iter_mut().find(|pool| pool.name == *name) else {
                 dropped.push(format!("pool {name}: all"));
                 return false;
             };
-            overrides.apply(pool, &mut dropped);
+            apply(overrides, pool, &mut dropped);
             !overrides.is_empty()
         });
         dropped
@@ -144,11 +163,27 @@ impl PoolOverrides {
 
     fn apply(&mut self, pool: &mut PoolSettings, dropped: &mut Vec<String>) {
         self.apply_strategy(pool, dropped);
-        let name = pool.name.clone();
+        self.retain(pool, dropped, |backend, pool| {
+            backend.is_of_an_address() || backend.apply(pool)
+        });
+    }
+
+    fn apply_to_addresses(&mut self, pool: &mut PoolSettings, dropped: &mut Vec<String>) {
+        self.retain(pool, dropped, |backend, pool| {
+            !backend.is_of_an_address() || backend.waits(pool) || backend.apply(pool)
+        });
+    }
+
+    fn retain(
+        &mut self,
+        pool: &mut PoolSettings,
+        dropped: &mut Vec<String>,
+        stands: impl Fn(&BackendOverride, &mut PoolSettings) -> bool,
+    ) {
         self.backends.retain(|backend| {
-            let stands = backend.apply(pool);
+            let stands = stands(backend, pool);
             if !stands {
-                dropped.push(format!("pool {name}: backend {}", backend.name));
+                dropped.push(format!("pool {}: backend {}", pool.name, backend.name));
             }
             stands
         });
@@ -169,6 +204,21 @@ impl PoolOverrides {
 }
 
 impl BackendOverride {
+    /// It is about one address of a name.
+    fn is_of_an_address(&self) -> bool {
+        let of = |backend: &BackendSettings| matches!(backend.target, Target::Resolved(_));
+        self.configured.as_ref().is_some_and(of)
+    }
+
+    /// Nothing is known yet of the name that it is about an address of.
+    fn waits(&self, pool: &PoolSettings) -> bool {
+        let Some((name, _)) = self.name.rsplit_once('@') else {
+            return false;
+        };
+        let mut backends = pool.backends.iter();
+        backends.any(|one| one.name == name && !matches!(one.target, Target::Resolved(_)))
+    }
+
     /// False when the configuration has had a later word.
     fn apply(&self, pool: &mut PoolSettings) -> bool {
         let place = pool.backends.iter().position(|one| one.name == self.name);

@@ -36,8 +36,8 @@ impl Subject {
             pool: pool.settings.name.clone(),
             backend: member.settings.name.clone(),
             address: match settings.port {
-                Some(port) => format!("{}:{port}", host(&authority)),
-                None => authority.to_string(),
+                Some(port) => format!("{}:{port}", host(&member.target)),
+                None => member.target.to_string(),
             },
             authority,
             record: Arc::clone(&member.health),

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::levels::Level;
 use super::live::{Columns, LiveCell};
 use super::{Row, Standing};
-use crate::config::{BackendSettings, BackendState, HealthStart, PoolSettings};
+use crate::config::{BackendSettings, BackendState, HealthStart, PoolSettings, Target};
 use crate::health;
 use crate::strategy;
 use crate::telemetry::metrics::{BackendCounts, Ledger};
@@ -19,8 +19,11 @@ pub struct Member {
     /// again for another backend of the pool.
     pub id: u32,
     pub settings: BackendSettings,
-    /// `settings.address` as text.
+    /// `settings.address` as text: how requests name it.
     pub address: Arc<str>,
+    /// Where its connections go: the IP address that its name was told to lead
+    /// to, otherwise its address.
+    pub target: Arc<str>,
     /// Its live cell, which it keeps across reloads as it keeps its id.
     pub cell: LiveCell,
     /// Whether it may be asked, which it keeps likewise.
@@ -160,6 +163,10 @@ impl Membership {
         Member {
             id,
             address: settings.address.as_str().into(),
+            target: match settings.target {
+                Target::Resolved(address) => address.to_string().into(),
+                Target::Written | Target::Service => settings.address.as_str().into(),
+            },
             settings,
             cell: self.columns.allocate(),
             standing: Arc::new(standing),
@@ -211,10 +218,10 @@ impl MemberLevel {
 }
 
 /// What makes two entries the same backend.
-type Identity<'a> = (&'a str, &'a str);
+type Identity<'a> = (&'a str, &'a str, Target);
 
 fn identity(backend: &BackendSettings) -> Identity<'_> {
-    (&backend.name, backend.address.as_str())
+    (&backend.name, backend.address.as_str(), backend.target)
 }
 
 impl Member {
@@ -232,6 +239,7 @@ impl Member {
             id: self.id,
             settings,
             address: Arc::clone(&self.address),
+            target: Arc::clone(&self.target),
             cell: self.cell.clone(),
             standing: Arc::clone(&self.standing),
             health: Arc::clone(&self.health),
@@ -246,7 +254,7 @@ impl strategy::Members for Membership {
     }
 
     fn address(&self, id: u32) -> Option<&str> {
-        self.get(id).map(|member| &*member.address)
+        self.get(id).map(|member| &*member.target)
     }
 
     fn zone(&self, id: u32) -> Option<&str> {

@@ -65,6 +65,9 @@ fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::INFO))
         .with_target(env!("CARGO_CRATE_NAME"), level)
+        // Forged answers would fill the log; what a lookup came to is told by us.
+        .with_target("hickory_net", LevelFilter::ERROR)
+        .with_target("hickory_resolver", LevelFilter::ERROR)
 }
 
 enum Style {

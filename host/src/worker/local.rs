@@ -51,7 +51,7 @@ struct LocalBackend {
 impl LocalBackend {
     fn new(member: &Member, upstreams: &Upstreams<RequestBody>) -> LocalBackend {
         LocalBackend {
-            upstream: upstreams.at(&member.address),
+            upstream: upstreams.at(&member.target),
             counts: member.counts.open(),
         }
     }

@@ -14,9 +14,11 @@ use crate::config::defaults::STRATEGY;
 use crate::config::file;
 use crate::config::json::plugin_text;
 use crate::config::read::Report;
+use crate::config::values::Text;
+use crate::config::words::DnsName;
 use crate::config::{
-    BackendSettings, BackendState, HashKey, OnFault, PoolSettings, Priorities, StrategySettings,
-    StrategySource,
+    BackendSettings, BackendState, HashKey, OnFault, PoolSettings, Priorities, Resolve,
+    StrategySettings, StrategySource, Target,
 };
 
 /// Every pool, in the order written.
@@ -113,6 +115,13 @@ fn pool_settings(
         written.queue_timeout.map(|limit| time(limit.into_inner())),
     );
     set(&mut pool.retry_after, written.retry_after.map(time));
+    set(
+        &mut pool.resolve,
+        written.resolve.map(|resolve| match resolve {
+            file::Resolve::All => Resolve::All,
+            file::Resolve::AtConnect => Resolve::AtConnect,
+        }),
+    );
     pool
 }
 
@@ -172,8 +181,9 @@ fn backends(written: Vec<Spanned<file::Backend>>, report: &mut Report<'_>) -> Ve
         let span = entry.span();
         let entry = entry.into_inner();
         let name_at = entry.name.as_ref().map_or(span.clone(), Spanned::span);
-        let Some(backend) = backend(entry) else {
-            report.missing(&span, "address", "a backend needs an address");
+        let Some(backend) = backend(entry, report) else {
+            let what = "a backend needs an `address` or an `srv`";
+            report.missing_either(&span, "address", "srv", what);
             continue;
         };
         if !names.insert(backend.name.clone()) {
@@ -185,8 +195,11 @@ fn backends(written: Vec<Spanned<file::Backend>>, report: &mut Report<'_>) -> Ve
     backends
 }
 
-fn backend(entry: file::Backend) -> Option<BackendSettings> {
-    let mut backend = BackendSettings::new(entry.address?.0);
+fn backend(mut entry: file::Backend, report: &mut Report<'_>) -> Option<BackendSettings> {
+    let mut backend = match entry.srv.take() {
+        Some(srv) => service(&srv, &entry, report)?,
+        None => BackendSettings::new(entry.address?.0),
+    };
     set(&mut backend.name, entry.name.map(Spanned::into_inner));
     let weight = entry.weight.and_then(|weight| u16::try_from(weight.0).ok());
     set(&mut backend.weight, weight.and_then(NonZeroU16::new));
@@ -195,6 +208,27 @@ fn backend(entry: file::Backend) -> Option<BackendSettings> {
     backend.zone = entry.zone;
     backend.labels = entry.labels;
     set(&mut backend.state, entry.state.map(state));
+    Some(backend)
+}
+
+/// The backend that stands for SRV records.
+fn service(
+    srv: &Spanned<Text<DnsName>>,
+    entry: &file::Backend,
+    report: &mut Report<'_>,
+) -> Option<BackendSettings> {
+    let beside = [
+        ("address", entry.address.is_some()),
+        ("weight", entry.weight.is_some()),
+        ("priority", entry.priority.is_some()),
+    ];
+    for (key, _) in beside.into_iter().filter(|(_, written)| *written) {
+        let what = format!("SRV records have their own: `{key}` does not go with `srv`");
+        report.mistake(&srv.span(), what);
+    }
+    let Text(DnsName(name)) = srv.get_ref();
+    let mut backend = BackendSettings::new(name.parse().ok()?);
+    backend.target = Target::Service;
     Some(backend)
 }
 

@@ -41,6 +41,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("Top of the file", ""),
         ("`[log]`", "[log]"),
         ("`[admin]`", "[admin]"),
+        ("`[dns]`", "[dns]"),
         ("`[[listeners]]`", "[[listeners]]"),
         ("`[[routes]]`", "[[routes]]"),
         ("`[pools.NAME]`", "[pools.web]"),

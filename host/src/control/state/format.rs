@@ -6,11 +6,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::super::overrides::{Asked, BackendOverride, Overrides, PoolOverrides, StrategyOverride};
-use crate::config::{BackendSettings, BackendState, StrategySource};
+use crate::config::{BackendSettings, BackendState, StrategySource, Target};
 use crate::plugin::{Binary, Digest};
 
 /// What this version writes and understands.
 const VERSION: u32 = 1;
+/// The target of a backend that stands for SRV records.
+const SERVICE: &str = "service";
 
 /// The whole file.
 #[derive(Serialize, Deserialize)]
@@ -58,6 +60,9 @@ struct Changed {
 struct Backend {
     name: String,
     address: String,
+    /// Where a name was told to lead, or `service`; none: as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
     weight: u16,
     capacity: u32,
     priority: u32,
@@ -181,6 +186,11 @@ impl From<&BackendSettings> for Backend {
         Backend {
             name: backend.name.clone(),
             address: backend.address.to_string(),
+            target: match backend.target {
+                Target::Written => None,
+                Target::Service => Some(SERVICE.to_owned()),
+                Target::Resolved(address) => Some(address.to_string()),
+            },
             weight: backend.weight.get(),
             capacity: backend.capacity,
             priority: backend.priority,
@@ -198,11 +208,20 @@ impl Backend {
         };
         let address = self.address.parse();
         let address = address.with_context(|| format!("backend {}", self.name))?;
+        let target = match self.target.as_deref() {
+            None => Target::Written,
+            Some(SERVICE) => Target::Service,
+            Some(address) => {
+                let address = address.parse();
+                Target::Resolved(address.with_context(|| format!("backend {}", self.name))?)
+            }
+        };
         let weight = self.weight.try_into();
         let weight = weight.with_context(|| format!("backend {}: weight", self.name))?;
         Ok(BackendSettings {
             name: self.name,
             address,
+            target,
             weight,
             capacity: self.capacity,
             priority: self.priority,

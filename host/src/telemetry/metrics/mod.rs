@@ -12,6 +12,7 @@ mod histogram;
 mod label;
 mod ledger;
 mod listeners;
+mod names;
 mod pools;
 mod process;
 mod proxy;
@@ -29,6 +30,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use crate::discovery::Board;
 use crate::generation::Generation;
 use crate::watchdog::Heartbeats;
 
@@ -52,6 +54,7 @@ pub struct Metrics {
     start: SystemTime,
     heartbeats: Arc<Heartbeats>,
     reloads: [AtomicU64; Reload::COUNT],
+    names: Arc<Board>,
 }
 
 impl Metrics {
@@ -62,7 +65,13 @@ impl Metrics {
             start: SystemTime::now() - started.elapsed(),
             heartbeats,
             reloads: Default::default(),
+            names: Arc::default(),
         }
+    }
+
+    /// Where it is counted what became of names.
+    pub fn names(&self) -> &Arc<Board> {
+        &self.names
     }
 
     /// Counts a reload.
@@ -103,6 +112,7 @@ impl Collector for Scrape {
         pools::write(sheet, generation)?;
         backends::write(sheet, generation, now_us)?;
         checks::write(sheet, generation)?;
+        names::write(sheet, &metrics.names)?;
         strategies::write(sheet, generation)?;
         proxy::write(sheet, generation, metrics)?;
         process::write(sheet, metrics.start)
