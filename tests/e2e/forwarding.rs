@@ -439,6 +439,31 @@ async fn response_trailers_are_forwarded_to_who_takes_them() {
     );
 }
 
+/// RFC 9110 section 6.5.1: framing, routing and authentication are no matters for
+/// trailers, and who did not say that it takes trailers gets none.
+#[tokio::test]
+async fn b17_no_trailer_says_what_only_a_head_may() {
+    let fields = "X-Sum, Authorization, Content-Length, Host, Set-Cookie, Transfer-Encoding";
+    let answer = Answer::head(
+        "200 OK",
+        &[("Trailer", fields), ("Transfer-Encoding", "chunked")],
+    )
+    .write(
+        "2\r\nhi\r\n0\r\nX-Sum: 42\r\nAuthorization: Basic YTpi\r\nContent-Length: 7\r\n\
+         Host: other\r\nSet-Cookie: a=b\r\nTransfer-Encoding: gzip\r\n\r\n",
+    );
+    let backend = Backend::named("a").answer(answer).start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    for (said, expected) in [("TE: trailers\r\nConnection: TE\r\n", 1), ("", 0)] {
+        let request = format!("GET / HTTP/1.1\r\nHost: h\r\n{said}\r\n");
+        let response = raw(proxy.address(), &request).await;
+        assert_eq!(response.text(), "hi");
+        let names = response.trailers.iter().map(|(name, _)| name);
+        let names: Vec<String> = names.map(|name| name.to_ascii_lowercase()).collect();
+        assert_eq!(names, vec!["x-sum"; expected], "{said:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_http_1_0_client_is_understood() {
     let backend = Backend::named("a")

@@ -162,15 +162,7 @@ async fn x1_without_descriptors_nobody_hangs_and_it_passes() {
     let proxy = Metered::start(Config::balanced([&backend]).global("workers = 2")).await;
     let mut served = Client::connect(proxy.address()).await;
     assert_eq!(asked(&mut served).await, 200);
-    let open = proxy.process().proc_entries("fd") as u64;
-    let limit = |count| {
-        let limits = Rlimit {
-            current: Some(count),
-            maximum: Some(20_000),
-        };
-        prlimit(Some(proxy.process().pid()), Resource::Nofile, limits).expect("a limit is set")
-    };
-    let before = limit(open);
+    let before = no_more_descriptors(&proxy);
     let mut waits = Client::connect(proxy.address()).await;
     let ended = within("who waits to be told", waits.try_response()).await;
     assert!(ended.is_err(), "{:?}", ended.map(|answer| answer.text()));
@@ -179,11 +171,55 @@ async fn x1_without_descriptors_nobody_hangs_and_it_passes() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let used = cpu_ticks(&proxy) - before_pause;
     assert!(used < 25, "it turns in circles: {used} of 50 ticks");
-    prlimit(Some(proxy.process().pid()), Resource::Nofile, before).expect("a limit is set");
+    limit_descriptors(&proxy, before);
     within("new connections to be served", async {
         while get_again(&proxy).await.is_err() {}
     })
     .await;
+}
+
+/// As with ports that ran out: the machine lacks a socket, not the backend.
+#[tokio::test]
+async fn x2_without_a_socket_for_it_no_backend_is_blamed() {
+    let backend = Backend::named("a").start();
+    let config = Config::balanced([&backend]).pool("keep-alive-connections = 0");
+    let proxy = Metered::start(config.global("workers = 1")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    assert_eq!(asked(&mut client).await, 200);
+    backend
+        .until("its connection to be closed", |seen| seen.open() == 0)
+        .await;
+    let before = no_more_descriptors(&proxy);
+    for _ in 0..10 {
+        assert_eq!(asked(&mut client).await, 503);
+    }
+    limit_descriptors(&proxy, before);
+    assert_eq!(asked(&mut client).await, 200);
+    let labels = [("pool", "web"), ("backend", "a"), ("result", "other")];
+    proxy
+        .until("anubis_backend_attempts_total", &labels, 10)
+        .await;
+    let labels = [("pool", "web"), ("backend", "a")];
+    proxy
+        .until("anubis_backend_failure_ratio", &labels, 0)
+        .await;
+}
+
+/// Sets how many the proxy may have; how many it might before.
+fn limit_descriptors(proxy: &Metered, limits: Rlimit) -> Rlimit {
+    let process = Some(proxy.process().pid());
+    prlimit(process, Resource::Nofile, limits).expect("a limit is set")
+}
+
+/// Takes away all descriptors that are not in use; what the limits were.
+fn no_more_descriptors(proxy: &Metered) -> Rlimit {
+    let used = proxy.process().proc_names("fd");
+    let lowest_free = (0..).find(|number: &u64| !used.contains(&number.to_string()));
+    let limits = Rlimit {
+        current: lowest_free,
+        maximum: Some(20_000),
+    };
+    limit_descriptors(proxy, limits)
 }
 
 async fn get_again(proxy: &Metered) -> io::Result<()> {

@@ -415,8 +415,14 @@ impl Running {
 
     /// How many entries a folder of `/proc/PID` has.
     pub fn proc_entries(&self, name: &str) -> usize {
+        self.proc_names(name).len()
+    }
+
+    /// What they are called.
+    pub fn proc_names(&self, name: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.proc(name)).expect("the process runs");
-        entries.count()
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.collect()
     }
 
     fn proc(&self, name: &str) -> PathBuf {
