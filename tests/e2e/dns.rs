@@ -607,6 +607,62 @@ async fn what_is_set_at_run_time_stands_for_an_address_or_for_a_whole_name() {
 }
 
 #[tokio::test]
+async fn names_are_added_drained_and_removed_at_run_time() {
+    let (a, b) = twins("a", "b");
+    let c = Backend::named("c").start();
+    let server = NameServer::start();
+    server.set("app.test", Reply::addresses(&["127.0.0.1", "127.0.0.2"], 0));
+    let entry = format!("{{ name = \"c\", address = \"{c}\" }}");
+    let proxy = Proxy::start(config(&server, "", &[&entry])).await;
+    let admin = Admin::of(&proxy).await;
+    let at = "/v1/pools/web/backends/app";
+    let port = a.address().port();
+    let wanted = json!({ "address": format!("app.test:{port}"), "weight": 3 });
+    assert_eq!(admin.send("PUT", at, wanted).await.status(), 204);
+    let both = ["127.0.0.1", "127.0.0.2"].map(|ip| format!("app@{ip}:{port}"));
+    let all = ["c".to_owned(), both[0].clone(), both[1].clone()];
+    assert_eq!(names(&admin).await, all, "it has waited for the answer");
+    assert_eq!(backends(&admin).await[1]["weight"], 3);
+    assert_eq!(who(&proxy, 9).await, set(&["a", "b", "c"]));
+
+    let url = admin.url();
+    let drain = ["ctl", "--admin", &url, "drain", "web", "app"];
+    let ended = anubis_tests::proxy::run(drain).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("every address"), "{}", ended.stdout);
+    assert_eq!(who(&proxy, 3).await, set(&["c"]));
+
+    assert_eq!(admin.delete("/v1/pools/web/backends/c").await.status(), 204);
+    assert_eq!(names(&admin).await, both);
+    let told = admin.delete(at).await;
+    assert_eq!(told.status(), 409, "the only one: {}", told.detail());
+    let first = format!("{at}@127.0.0.1:{port}");
+    assert_eq!(admin.delete(&first).await.status(), 204);
+    assert_eq!(names(&admin).await, both[1..]);
+    drop(b);
+}
+
+#[tokio::test]
+async fn every_address_is_checked_by_itself() {
+    let (a, b) = twins("a", "b");
+    let server = NameServer::start();
+    server.set("app.test", Reply::addresses(&["127.0.0.1", "127.0.0.2"], 0));
+    let check = "health-check = { path = \"/healthz\", interval = \"30ms\", fall = 1 }";
+    let proxy = Proxy::start(config(&server, check, &[&app(&a)])).await;
+    let port = a.address().port();
+    for backend in [&a, &b] {
+        let request = backend.request().await;
+        assert_eq!(request.target, "/healthz");
+        let host = request.head.one("host").map(str::to_owned);
+        assert_eq!(host, Some(format!("app.test:{port}")));
+    }
+    b.stop().await;
+    let line = proxy.log("backend is unhealthy").await;
+    assert_eq!(line["backend"], format!("app@127.0.0.2:{port}"));
+    assert_eq!(who(&proxy, 4).await, set(&["a"]));
+}
+
+#[tokio::test]
 async fn a_drained_address_is_drained_after_a_restart_with_no_name_server_too() {
     let (a, b) = twins("a", "b");
     let server = NameServer::start();

@@ -323,6 +323,47 @@ mod tests {
         assert!(overrides.of("web").is_empty());
     }
 
+    /// `app`, whose name leads to these addresses; none: it has no answer.
+    fn resolved(ips: &[&str]) -> Settings {
+        let mut settings = settings("backends = [{ name = \"app\", address = \"app.test:1\" }]");
+        let backends = &mut settings.pools[0].backends;
+        let written = backends[0].clone();
+        if !ips.is_empty() {
+            backends.clear();
+        }
+        for ip in ips {
+            let address = format!("{ip}:1").parse().expect("an address");
+            backends.push(BackendSettings {
+                name: format!("app@{address}"),
+                target: Target::Resolved(address),
+                ..written.clone()
+            });
+        }
+        settings
+    }
+
+    #[test]
+    fn an_override_of_an_address_waits_for_an_answer_and_falls_with_one_that_lacks_it() {
+        let before = resolved(&["10.0.0.1", "10.0.0.2"]);
+        let first = &before.pools[0].backends[0];
+        let mut overrides = Overrides::default();
+        overrides
+            .of("web")
+            .set_backend(&first.name, Some(first), Some(heavier(first)));
+        assert_eq!(overrides.apply(&mut resolved(&[])), [""; 0], "not its turn");
+        let mut unanswered = resolved(&[]);
+        assert_eq!(overrides.apply_to_addresses(&mut unanswered), [""; 0]);
+        assert_eq!(unanswered, resolved(&[]));
+        let mut answered = resolved(&["10.0.0.1", "10.0.0.3"]);
+        assert_eq!(overrides.apply_to_addresses(&mut answered), [""; 0]);
+        let weights: Vec<u16> = backends(&answered).iter().map(|one| one.1).collect();
+        assert_eq!(weights, [9, 1]);
+        let mut elsewhere = resolved(&["10.0.0.2"]);
+        let dropped = overrides.apply_to_addresses(&mut elsewhere);
+        assert_eq!(dropped, ["pool web: backend app@10.0.0.1:1"]);
+        assert!(overrides.pools.is_empty());
+    }
+
     #[test]
     fn the_last_backend_stays() {
         let mut settings = settings("backends = [{ name = \"a\", address = \"a:1\" }]");

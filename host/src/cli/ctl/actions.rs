@@ -222,6 +222,10 @@ impl Teller<'_> {
         if self.json {
             return print(format_args!("{}\n", String::from_utf8_lossy(&answer)));
         }
+        if answer.is_empty() {
+            // A name, which stands for any number of backends.
+            return print(format_args!("done, for every address of the name\n"));
+        }
         let answer = serde_json::from_slice(&answer)
             .with_context(|| format!("{}: an answer of another shape", self.client))?;
         print(for_people(&answer))
