@@ -11,12 +11,13 @@ pub(crate) mod framing;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -38,6 +39,10 @@ use crate::worker::{Open, Worker};
 /// What hyper buffers of a connection at most, where a head needs no more: its
 /// own default.
 const BUFFER: usize = 8 * 1024 + 100 * 4096;
+
+/// How much of what a client sends ahead is taken before its turn: further
+/// requests wait in the kernel, and that the client has left goes unnoticed.
+const AHEAD: usize = 16 * 1024;
 
 /// Sent before closing on a client that did not finish its request head in
 /// time (RFC 9110 section 15.5.9).
@@ -89,6 +94,9 @@ pub struct Watch {
     switched: AtomicBool,
     /// What is wrong with the client's bytes: [`Fault::number`], 0 for nothing.
     fault: AtomicU8,
+    /// Who reads the socket, while what follows a request is held.
+    reader: Mutex<Option<Waker>>,
+    reader_waits: AtomicBool,
     unheard: Unheard,
     header_timeout: Duration,
     keep_alive: Duration,
@@ -120,6 +128,8 @@ impl Watch {
             ending: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             fault: AtomicU8::new(0),
+            reader: Mutex::default(),
+            reader_waits: AtomicBool::new(false),
             unheard: Unheard::default(),
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
@@ -195,6 +205,21 @@ impl Watch {
     pub fn idle(&self) {
         self.enter(Phase::Idle);
         self.alarm.set(self.keep_alive);
+        self.wake_reader();
+    }
+
+    /// The next request, or a part of it, is there already, and waits for the
+    /// answer to the one before.
+    fn holds_for(&self, reader: &Waker) {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader.clone());
+        self.reader_waits.store(true, Relaxed);
+    }
+
+    fn wake_reader(&self) {
+        if self.reader_waits.swap(false, Relaxed) {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     /// What `work` gives, or `None` if it takes longer than `limit`.
@@ -306,6 +331,8 @@ async fn serve(
     ));
     let served = Rc::clone(&client);
     let service = service_fn(move |request| {
+        // Now, and not when the answer is first asked for: hyper reads before that.
+        served.watch.handling();
         let answer = proxy::handle(Rc::clone(&served), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
@@ -403,7 +430,7 @@ pub struct Socket {
     stream: Option<TcpStream>,
     watch: Arc<Watch>,
     framing: Framing,
-    /// What followed a request for an upgrade, until that is answered.
+    /// What followed a request, until that is answered.
     held: Vec<u8>,
     /// Bytes were held back for this; nothing passes any more.
     fault: Option<Fault>,
@@ -443,6 +470,27 @@ impl Socket {
         buffer.put_slice(&self.held[..fits]);
         self.held.drain(..fits);
         Poll::Ready(Ok(()))
+    }
+
+    /// Holds what comes while a request is being answered, up to [`AHEAD`]; and
+    /// hears that the client has left, also behind what is held.
+    fn poll_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut piece = [MaybeUninit::uninit(); 2048];
+        while self.held.len() < AHEAD {
+            let mut buffer = ReadBuf::uninit(&mut piece);
+            let Poll::Ready(read) = self.as_mut().stream().poll_read(cx, &mut buffer) else {
+                break;
+            };
+            self.ended = read.is_err() || buffer.filled().is_empty();
+            if self.ended {
+                return Poll::Ready(read);
+            }
+            self.held.extend_from_slice(buffer.filled());
+        }
+        if !self.held.is_empty() {
+            self.watch.holds_for(cx.waker());
+        }
+        Poll::Pending
     }
 
     /// Answers for the request path, and ends the stream. Never into the middle
@@ -519,7 +567,7 @@ impl AsyncRead for Socket {
         let switched = self.watch.switched.load(Relaxed);
         if self.framing.holds() && !switched {
             if !self.watch.is_between_requests() {
-                return Poll::Pending;
+                return self.poll_ahead(cx);
             }
             self.framing.go_on();
         }
@@ -547,7 +595,7 @@ impl AsyncRead for Socket {
         buffer.set_filled(before + passed);
         match (passed, self.fault) {
             (0, Some(fault)) => self.poll_faulty(cx, fault),
-            // Only what is held: it follows a request that is being answered.
+            // Not reached: what is held was not read here.
             (0, None) => Poll::Pending,
             _ => Poll::Ready(Ok(())),
         }

@@ -7,6 +7,8 @@ pub mod config;
 mod connection;
 mod control;
 mod discovery;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod generation;
 mod health;
 mod history;

@@ -35,7 +35,7 @@ async fn ended(proxy: &Metered, reason: &str, count: u32) {
 
 /// How far a client goes before it leaves: what it sends, and whether it waits
 /// for the beginning of an answer.
-const STAGES: [(&str, bool); 8] = [
+const STAGES: [(&str, bool); 9] = [
     ("", false),
     ("GE", false),
     ("GET /slow HTTP/1.1\r\nHost:", false),
@@ -50,6 +50,10 @@ const STAGES: [(&str, bool); 8] = [
     ("GET /silent HTTP/1.1\r\nHost: h\r\n\r\n", false),
     ("GET /endless HTTP/1.1\r\nHost: h\r\n\r\n", true),
     ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", true),
+    (
+        "GET /silent HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        false,
+    ),
 ];
 
 /// Clients leave at every stage, thousands of times: nothing stays behind. With
@@ -373,6 +377,59 @@ async fn c9_only_a_plain_wish_to_switch_is_forwarded() {
         assert_eq!(asked.head.has("upgrade"), forwarded, "{}", asked.head);
         assert!(!asked.head.has("http2-settings"), "{}", asked.head);
     }
+}
+
+/// Bytes that come with the wish belong to the protocol that is switched to,
+/// whatever they would mean in HTTP.
+#[tokio::test]
+async fn c9_bytes_sent_ahead_belong_to_the_new_protocol() {
+    let gate = Gate::new();
+    let tunnel = Answer::tunnel("websocket").when(&gate);
+    let backend = Backend::named("a").answer(tunnel).start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let mut client = Client::connect(proxy.address()).await;
+    let wish = "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let ahead = "\n\rno \u{1} HTTP\n";
+    client.send(format!("{wish}{ahead}")).await;
+    backend.request().await;
+    client.send("more\n").await;
+    gate.open();
+    assert_eq!(client.head().await.status(), 101);
+    let mut echo = Vec::new();
+    within("the echo", async {
+        while echo.len() < ahead.len() + 5 {
+            echo.extend(client.reader.some().await.expect("an echo"));
+        }
+    })
+    .await;
+    assert_eq!(echo, format!("{ahead}more\n").as_bytes());
+}
+
+/// Requests sent far ahead of their answers wait, all are answered, and what they
+/// take here is bounded.
+#[tokio::test]
+async fn c6_requests_sent_far_ahead_wait() {
+    const REQUESTS: usize = 5_000;
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let mut client = Client::connect(proxy.address()).await;
+    let requests =
+        "GET / HTTP/1.1\r\nHost: h\r\nX: 0123456789012345678901234567890123456789\r\n\r\n";
+    let requests = requests.repeat(REQUESTS);
+    let (reader, writer) = (&mut client.reader, &mut client.writer);
+    let ask = async { writer.write_all(requests.as_bytes()).await };
+    let answers = async {
+        for _ in 0..REQUESTS {
+            let head = within("an answer", reader.head()).await;
+            let head = head.expect("an answer").expect("not an end");
+            assert_eq!(head.status(), 200);
+            let framing = head.framing().expect("a length");
+            reader.body(framing, |_| ()).await.expect("a body");
+        }
+    };
+    let (asked, ()) = tokio::join!(ask, answers);
+    asked.expect("all is taken");
+    assert_eq!(backend.seen().requests, REQUESTS);
 }
 
 #[tokio::test]

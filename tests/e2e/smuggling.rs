@@ -1,7 +1,10 @@
 //! Requests whose end, host or fields two readers could understand in two ways
-//! are refused by the first, and none of their bytes reach the second.
+//! are refused by the first, and none of their bytes reach the second. Tests carry
+//! the number of their row in the list of what is known to have gone wrong elsewhere.
 
-use anubis_tests::{Backend, Client, Config, Proxy, within};
+use anubis_tests::backend::Request;
+use anubis_tests::client::{get, raw};
+use anubis_tests::{Answer, Backend, Client, Config, Proxy, within};
 
 /// What the proxy made of a request.
 struct Verdict {
@@ -85,7 +88,7 @@ async fn fields_refused(statuses: &[u16], fields: &[&str]) {
 }
 
 #[tokio::test]
-async fn length_and_chunked_together() {
+async fn s1_length_and_chunked_together() {
     fields_refused(
         &[400],
         &[
@@ -99,7 +102,7 @@ async fn length_and_chunked_together() {
 }
 
 #[tokio::test]
-async fn lengths_that_are_none() {
+async fn s2_lengths_that_are_none() {
     fields_refused(
         &[400],
         &[
@@ -118,13 +121,17 @@ async fn lengths_that_are_none() {
             "Content-Length: 1e1",
             "Content-Length: 18446744073709551616",
             "Content-Length: 99999999999999999999999",
+            "Content-Length: 5\r\nContent-Length: 5, 5",
+            "Content-Length: ,5",
+            "Content-Length: 5\x0b",
+            "Content-Length: \u{a0}5",
         ],
     )
     .await;
 }
 
 #[tokio::test]
-async fn codings_other_than_chunked_once() {
+async fn s3_codings_other_than_chunked_once() {
     fields_refused(
         &[400, 501],
         &[
@@ -154,7 +161,7 @@ async fn codings_other_than_chunked_once() {
 }
 
 #[tokio::test]
-async fn chunked_from_http_1_0() {
+async fn s4_chunked_from_http_1_0() {
     refused(
         &[400],
         &["POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
@@ -163,7 +170,7 @@ async fn chunked_from_http_1_0() {
 }
 
 #[tokio::test]
-async fn names_that_are_none() {
+async fn s7_names_that_are_none() {
     fields_refused(
         &[400],
         &[
@@ -182,7 +189,7 @@ async fn names_that_are_none() {
 }
 
 #[tokio::test]
-async fn folded_lines() {
+async fn s7_folded_lines() {
     fields_refused(
         &[400],
         &[
@@ -197,7 +204,7 @@ async fn folded_lines() {
 }
 
 #[tokio::test]
-async fn controls_in_values() {
+async fn s6_controls_in_values() {
     fields_refused(
         &[400],
         &[
@@ -213,7 +220,7 @@ async fn controls_in_values() {
 }
 
 #[tokio::test]
-async fn lines_that_end_in_half() {
+async fn s6_lines_that_end_in_half() {
     refused(
         &[400],
         &[
@@ -268,7 +275,7 @@ async fn a_wish_to_switch_hides_nothing() {
 }
 
 #[tokio::test]
-async fn hosts_that_are_none() {
+async fn s8_hosts_that_are_none() {
     refused(
         &[400],
         &[
@@ -276,6 +283,8 @@ async fn hosts_that_are_none() {
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n",
+            "GET http://a,b/ HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: user@a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
@@ -287,13 +296,18 @@ async fn hosts_that_are_none() {
             "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
             "GET http://user@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\n\r\n",
+            "GET http://a/ HTTP/1.1\r\nHost: b\r\nHost: c\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a%00\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: http://a\r\n\r\n",
         ],
     )
     .await;
 }
 
 #[tokio::test]
-async fn request_lines_that_are_none() {
+async fn s8_request_lines_that_are_none() {
     refused(
         &[400, 501, 505],
         &[
@@ -305,6 +319,8 @@ async fn request_lines_that_are_none() {
             "GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n",
             " GET / HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET x HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET ?x HTTP/1.1\r\nHost: h\r\n\r\n",
+            "OPTIONS *?x HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET / http/1.1\r\nHost: h\r\n\r\n",
             "GET / HTTP/1.2x\r\nHost: h\r\n\r\n",
@@ -323,7 +339,7 @@ async fn request_lines_that_are_none() {
 /// counts is that the client is told or cut off, that nothing after the bad
 /// chunk is a request, and that the backend never takes the body for whole.
 #[tokio::test]
-async fn chunks_that_are_none() {
+async fn s5_chunks_that_are_none() {
     let backend = Backend::named("a").start();
     let proxy = Proxy::start(Config::balanced([&backend])).await;
     let mut wrong = Vec::new();
@@ -392,4 +408,219 @@ async fn what_is_unusual_but_clear_is_accepted() {
         "PATCH /?a[]={b}|c HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx",
     ])
     .await;
+}
+
+/// Extensions have their end, as everything has.
+#[tokio::test]
+async fn s5_endless_extensions() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let mut client = Client::connect(proxy.address()).await;
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extension = "x".repeat(1 << 20);
+    let _ = client
+        .try_send(format!("{head}5;{extension}\r\nhello\r\n0\r\n\r\n"))
+        .await;
+    let rest = String::from_utf8_lossy(&client.rest().await).into_owned();
+    assert!(
+        rest.is_empty() || rest.starts_with("HTTP/1.1 400 "),
+        "{rest}"
+    );
+    assert_eq!(backend.seen().requests, 0, "it took none for whole");
+}
+
+/// A body belongs to its request, whatever the method: it is forwarded or
+/// refused, and never becomes the next request.
+#[tokio::test]
+async fn s9_bodies_of_methods_that_have_none() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    for method in ["GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "BREW"] {
+        for framing in [
+            format!("Content-Length: {}\r\n\r\n{inner}", inner.len()),
+            format!(
+                "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n",
+                inner.len()
+            ),
+        ] {
+            let before = backend.log().len();
+            let mut client = Client::connect(proxy.address()).await;
+            client
+                .send(format!("{method} /outer HTTP/1.1\r\nHost: h\r\n{framing}"))
+                .await;
+            if method == "HEAD" {
+                assert_eq!(client.head().await.status(), 200);
+            } else {
+                assert_eq!(client.response().await.status(), 200, "{method}");
+            }
+            assert_eq!(client.get("/next").await.text(), "a", "{method}");
+            let log = backend.log();
+            let targets: Vec<_> = log[before..].iter().map(|one| &*one.target).collect();
+            assert_eq!(targets, ["/outer", "/next"], "{method}");
+            assert_eq!(log[before].body, inner.as_bytes(), "{method}");
+        }
+    }
+}
+
+/// What a client nominates for removal is not what the proxy says, nor framing.
+#[tokio::test]
+async fn s10_nominating_what_the_proxy_needs() {
+    let nominated = "Host, Content-Length, Transfer-Encoding, X-Forwarded-For, X-Forwarded-Proto, \
+                     X-Forwarded-Host, Forwarded, Via, Upgrade";
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    for (request, body) in [
+        ("Content-Length: 4\r\nConnection: ", "body"),
+        ("X-Forwarded-For: 9.9.9.9\r\nConnection: close, ", ""),
+        ("Upgrade: websocket\r\nConnection: upgrade, ", ""),
+    ] {
+        let text = format!("POST / HTTP/1.1\r\nHost: h\r\n{request}{nominated}\r\n\r\n{body}");
+        assert_eq!(raw(proxy.address(), &text).await.status(), 200, "{request}");
+        let log = backend.log();
+        let seen = log.last().expect("a request");
+        assert_eq!(seen.body, body.as_bytes());
+        assert_eq!(seen.head.one("host"), Some("h"));
+        assert_eq!(seen.head.one("x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(seen.head.one("x-forwarded-proto"), Some("http"));
+        assert_eq!(seen.head.one("x-forwarded-host"), Some("h"));
+        assert_eq!(seen.head.one("via"), Some("1.1 anubis"));
+        assert!(seen.head.has("forwarded"), "{}", seen.head);
+        assert_eq!(seen.head.has("upgrade"), request.starts_with("Upgrade"));
+    }
+}
+
+/// A stranger's claims do not reach the backend under any name.
+#[tokio::test]
+async fn s11_claims_of_strangers() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let claims = "X-Forwarded-For: 9.9.9.9\r\nX_Forwarded_For: 9.9.9.9\r\n\
+                  X-Forwarded_For: 9.9.9.9\r\nx_forwarded-for: 9.9.9.9\r\n\
+                  X-Real-IP: 9.9.9.9\r\nX_Real_IP: 9.9.9.9\r\nX-Forwarded-Port: 9\r\n\
+                  X-Forwarded-Prefix: /9\r\nForwarded: for=9.9.9.9\r\nX-Forwarded-Host: 9\r\n\
+                  X-Forwarded-Proto: 9\r\nTransfer_Encoding: chunked\r\nContent_Length: 9\r\n";
+    let request = format!("GET / HTTP/1.1\r\nHost: h\r\n{claims}X_Mine: 1\r\n\r\n");
+    assert_eq!(raw(proxy.address(), &request).await.status(), 200);
+    let head = backend.request().await.head;
+    let text = String::from_utf8_lossy(&head.raw).into_owned();
+    assert_eq!(head.one("x_mine"), Some("1"), "others keep their names");
+    let text = text.replace("X_Mine", "").replace("x_mine", "");
+    assert!(!text.contains('9') || !text.contains("9.9.9.9"), "{text}");
+    for name in ["x-forwarded-port", "x-forwarded-prefix", "x-real-ip"] {
+        assert!(!head.has(name), "{head}");
+    }
+    assert!(!text.contains('_'), "{text}");
+}
+
+/// No byte of a backend's field becomes a line of its own.
+#[tokio::test]
+async fn s13_responses_that_would_split() {
+    for value in ["a\rSet-Cookie: b", "a\0b", "a\r\rb", "a\x01b", "\x7f"] {
+        let answer = Answer::raw(format!(
+            "HTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let backend = Backend::named("a").answer(answer).start();
+        let proxy = Proxy::start(Config::balanced([&backend])).await;
+        let response = get(proxy.address(), "/").await;
+        assert_eq!(response.status(), 502, "{value:?}");
+        assert!(!response.head.has("set-cookie") && !response.head.has("x"));
+    }
+}
+
+/// An answer that comes before the body was read: what is left of the body is
+/// nobody's request, neither here nor on the connection to the backend.
+#[tokio::test]
+async fn s14_what_is_left_of_a_body_is_no_request() {
+    let early = Answer::status("403 Forbidden", "no").early();
+    let backend = Backend::named("a").script(move |request| match &*request.target {
+        "/early" => early.clone(),
+        _ => Answer::text("a"),
+    });
+    let backend = backend.start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    let length = inner.len() * 2;
+    let mut client = Client::connect(proxy.address()).await;
+    client
+        .send(format!(
+            "POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{inner}"
+        ))
+        .await;
+    assert_eq!(client.response().await.status(), 403);
+    // Whether the connection is kept is the proxy's choice.
+    let next = "GET /next HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let _ = client.try_send([inner, next].concat()).await;
+    let rest = String::from_utf8_lossy(&client.rest().await).into_owned();
+    assert!(rest.matches("HTTP/1.1 ").count() <= 1, "{rest}");
+    for _ in 0..3 {
+        assert_eq!(get(proxy.address(), "/other").await.text(), "a");
+    }
+    let log = backend.log();
+    let early = log.iter().find(|one| one.target == "/early");
+    let early = early.expect("it was there").connection;
+    // This backend takes for a request what it has not read of a body: there alone.
+    let smuggled = |one: &&Request| one.target == "/smuggled";
+    assert!(
+        log.iter()
+            .filter(smuggled)
+            .all(|one| one.connection == early)
+    );
+    let others = log.iter().filter(|one| one.target == "/other");
+    assert!(others.clone().count() == 3 && others.clone().all(|one| one.connection != early));
+}
+
+/// A wish to switch with a body: the wish goes, and the body stays one.
+#[tokio::test]
+async fn s15_a_wish_to_switch_with_a_body() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut client = Client::connect(proxy.address()).await;
+    client
+        .send(format!(
+            "POST / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Content-Length: {}\r\n\r\n{inner}",
+            inner.len()
+        ))
+        .await;
+    assert_eq!(client.response().await.status(), 200);
+    assert_eq!(client.get("/next").await.status(), 200);
+    let log = backend.log();
+    assert_eq!(log.len(), 2);
+    assert_eq!(log[0].body, inner.as_bytes());
+    assert!(!log[0].head.has("upgrade") && !log[0].head.has("connection"));
+}
+
+/// The second request of a connection is as if it were the first: nothing of the
+/// one before is its own.
+#[tokio::test]
+async fn s17_nothing_is_inherited() {
+    let (a, b) = (Backend::named("a").start(), Backend::named("b").start());
+    let proxy = Proxy::start(format!(
+        "[[listeners]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
+         [[routes]]\nhost = \"a.example\"\npool = \"a\"\n\
+         [[routes]]\nhost = \"b.example\"\npool = \"b\"\n\
+         [[pools.a.backends]]\naddress = \"{a}\"\n[[pools.b.backends]]\naddress = \"{b}\"\n"
+    ))
+    .await;
+    let mut client = Client::connect(proxy.address()).await;
+    let first = "GET / HTTP/1.1\r\nHost: a.example\r\nAuthorization: Basic eDp5\r\n\
+                 Cookie: c=1\r\nX-Forwarded-Host: x\r\nTE: trailers\r\nConnection: te\r\n\r\n";
+    let second = "GET / HTTP/1.1\r\nHost: b.example\r\n\r\n";
+    let third = "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n";
+    let fourth = "GET / HTTP/1.1\r\nHost: c.example\r\n\r\n";
+    client.send([first, second, third, second].concat()).await;
+    for expected in ["a", "b", "a", "b"] {
+        assert_eq!(client.response().await.text(), expected);
+    }
+    client.send(fourth).await;
+    assert_eq!(client.response().await.status(), 404);
+    for request in b.log() {
+        for name in ["authorization", "cookie", "te", "connection"] {
+            assert!(!request.head.has(name), "{}", request.head);
+        }
+        assert_eq!(request.head.one("host"), Some("b.example"));
+        assert_eq!(request.head.one("x-forwarded-host"), Some("b.example"));
+    }
 }

@@ -39,9 +39,9 @@ pub struct Framing {
     /// What the head so far says of the body.
     length: Option<u64>,
     chunked: bool,
-    /// The request asks to switch to another protocol. What follows it may be
-    /// that, or another request: it is held until the answer is known.
-    upgrade: bool,
+    /// A request is complete. What follows is another one, or another protocol if
+    /// it asked for that: it is held until the answer is known.
+    complete: bool,
 }
 
 /// Where in a request the next byte belongs.
@@ -138,12 +138,12 @@ impl Framing {
             },
             length: None,
             chunked: false,
-            upgrade: false,
+            complete: false,
         }
     }
 
     /// Looks at the next bytes of the client. How many of them may pass now:
-    /// fewer than all when they follow a request for an upgrade.
+    /// fewer than all when there is more than one request.
     ///
     /// # Errors
     ///
@@ -167,12 +167,12 @@ impl Framing {
 
     /// Nothing more passes until [`Framing::go_on`].
     pub fn holds(&self) -> bool {
-        self.upgrade && self.place == Place::Start
+        self.complete
     }
 
-    /// The upgrade was refused: what follows is another request.
+    /// The request was answered: what follows is another one.
     pub fn go_on(&mut self) {
-        self.upgrade = false;
+        self.complete = false;
     }
 
     /// Nothing of the next request has come yet.
@@ -189,7 +189,7 @@ impl Framing {
         let used = left.min(bytes.len() as u64);
         self.place = match (left - used, chunk) {
             (0, true) => Place::ChunkEnd,
-            (0, false) => Place::Start,
+            (0, false) => self.end_of_request(),
             (left, chunk) => Place::Data { left, chunk },
         };
         used as usize
@@ -255,10 +255,7 @@ impl Framing {
             Place::Fields => self.field().map(|()| Place::Fields).ok_or(Fault::Malformed),
             Place::ChunkSize => self.chunk(),
             Place::ChunkEnd if empty => Ok(Place::ChunkSize),
-            Place::Trailers if empty => {
-                self.head = 0;
-                Ok(Place::Start)
-            }
+            Place::Trailers if empty => Ok(self.end_of_request()),
             Place::Trailers => Ok(Place::Trailers),
             Place::ChunkEnd | Place::Data { .. } => Err(Fault::Malformed),
         }
@@ -269,9 +266,15 @@ impl Framing {
         match (self.chunked, self.length) {
             (true, Some(_)) => Err(Fault::Malformed),
             (true, None) => Ok(Place::ChunkSize),
-            (false, None | Some(0)) => Ok(Place::Start),
+            (false, None | Some(0)) => Ok(self.end_of_request()),
             (false, Some(left)) => Ok(Place::Data { left, chunk: false }),
         }
+    }
+
+    fn end_of_request(&mut self) -> Place {
+        self.head = 0;
+        self.complete = true;
+        Place::Start
     }
 
     fn chunk(&mut self) -> Result<Place, Fault> {
@@ -293,8 +296,6 @@ impl Framing {
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
-        } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let length = (!self.line.cut).then(|| number(value)).flatten()?;
             // Twice the same is once (RFC 9110, section 8.6).
@@ -333,8 +334,12 @@ impl Line {
         let line = self.bytes();
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
         let count = digits.clone().count();
-        let extension = line[count..].trim_ascii_start();
-        let well_formed = extension.is_empty() || extension[0] == b';';
+        let extension = trim(&line[count..]);
+        let well_formed = match extension.first() {
+            // Beyond what is kept there may be anything.
+            None => !self.cut,
+            Some(first) => *first == b';',
+        };
         if count == 0 || count as u32 > SIZE_DIGITS || !well_formed {
             return None;
         }
@@ -345,9 +350,17 @@ impl Line {
     }
 }
 
+/// Without the optional space around (RFC 9110, section 5.6.3): no other.
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
 /// A `Content-Length`: digits, with optional space around.
 fn number(value: &[u8]) -> Option<u64> {
-    let value = value.trim_ascii();
+    let value = trim(value);
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -367,8 +380,16 @@ mod tests {
     };
 
     fn fed(bytes: &[u8]) -> Result<(), Violation> {
-        let passed = Framing::new(LIMITS).feed(bytes)?;
-        assert_eq!(passed, bytes.len(), "nothing is held");
+        let mut framing = Framing::new(LIMITS);
+        let mut at = 0;
+        while at < bytes.len() {
+            let ahead = |violation: Violation| Violation {
+                at: at + violation.at,
+                ..violation
+            };
+            at += framing.feed(&bytes[at..]).map_err(ahead)?;
+            framing.go_on();
+        }
         Ok(())
     }
 
@@ -379,8 +400,13 @@ mod tests {
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         for piece in cuts.windows(2) {
-            if let Err(Violation { at, .. }) = framing.feed(&bytes[piece[0]..piece[1]]) {
-                return Some(piece[0] + at);
+            let mut from = piece[0];
+            while from < piece[1] {
+                match framing.feed(&bytes[from..piece[1]]) {
+                    Ok(passed) => from += passed,
+                    Err(Violation { at, .. }) => return Some(from + at),
+                }
+                framing.go_on();
             }
         }
         None
@@ -528,9 +554,9 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_wish_to_switch_is_held() {
+    fn what_follows_a_request_is_held() {
         let mut framing = Framing::new(LIMITS);
-        let wish = "GET / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 1\r\n\r\n!";
+        let wish = "GET / HTTP/1.1\r\nContent-Length: 1\r\n\r\n!";
         let bytes = format!("{wish}GET / HTTP/1.1\nHost: h\r\n\r\n");
         assert_eq!(framing.feed(bytes.as_bytes()), Ok(wish.len()));
         assert!(framing.holds());

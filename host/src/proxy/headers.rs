@@ -60,18 +60,29 @@ pub fn drop_false_length(headers: &mut HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.remove(CONTENT_LENGTH).is_some()
 }
 
-/// Removes names that a backend's CGI-like interface could not tell from those
-/// which the proxy sets, such as `X_Forwarded_For`.
-pub fn strip_twins(headers: &mut HeaderMap) {
-    let is_twin = |name: &&HeaderName| {
-        name.as_str().contains('_') && is_ours(&name.as_str().replace('_', "-"))
+/// Removes what a client claims about itself beyond what the proxy replaces: from
+/// all but `trusted` ones further `X-Forwarded-` fields and `X-Real-IP`; from
+/// everybody names that a backend's CGI-like interface could not tell from those
+/// and from the framing, such as `X_Forwarded_For`.
+pub fn strip_claims(headers: &mut HeaderMap, trusted: bool) {
+    let is_claim = |name: &&HeaderName| match name.as_str() {
+        twin if twin.contains('_') => is_of_proxies(&twin.replace('_', "-")),
+        name if name.starts_with("x-") => !trusted && is_of_proxies(name) && !is_ours(name),
+        _ => false,
     };
-    let twins: Vec<HeaderName> = headers.keys().filter(is_twin).cloned().collect();
-    for name in twins {
+    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
+    for name in claims {
         headers.remove(name);
     }
 }
 
+/// What proxies say, and clients should not.
+fn is_of_proxies(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || ["x-real-ip", "content-length", "transfer-encoding"].contains(&name)
+}
+
+/// It is replaced.
 fn is_ours(name: &str) -> bool {
     [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO]
         .iter()
@@ -140,6 +151,11 @@ impl Forwarding {
             forwarded_for: value(&address.to_string()),
             forwarded: std::cell::RefCell::default(),
         }
+    }
+
+    /// The peer is a proxy whose own account is believed.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
     }
 
     /// Sets `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239).
@@ -290,6 +306,30 @@ mod tests {
             map["forwarded"],
             "for=10.0.0.1;host=\"shop.example:8080\";proto=http"
         );
+    }
+
+    #[test]
+    fn claims_and_their_twins_go() {
+        let sent = [
+            ("x-real-ip", "9.9.9.9"),
+            ("x-forwarded-port", "443"),
+            ("x-forwarded-for", "9.9.9.9"),
+            ("x_forwarded_for", "9.9.9.9"),
+            ("x-forwarded_prefix", "/admin"),
+            ("content_length", "1"),
+            ("x_mine", "1"),
+            ("x-mine", "1"),
+        ];
+        let left = |trusted| {
+            let mut map = headers(&sent);
+            strip_claims(&mut map, trusted);
+            let mut left: Vec<String> = map.keys().map(HeaderName::to_string).collect();
+            left.sort();
+            left.join(" ")
+        };
+        assert_eq!(left(false), "x-forwarded-for x-mine x_mine");
+        let trusted = "x-forwarded-for x-forwarded-port x-mine x-real-ip x_mine";
+        assert_eq!(left(true), trusted);
     }
 
     #[test]

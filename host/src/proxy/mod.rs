@@ -22,6 +22,8 @@ use hyper::body::Incoming;
 
 pub use body::{RequestBody, ResponseBody};
 pub use headers::Forwarding;
+#[cfg(any(test, fuzzing))]
+pub use request::target_of;
 
 use admission::Admission;
 use attempt::Attempt;
@@ -42,7 +44,6 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// Answers one request. Every way out is a response: errors are answered here
 /// and go no further.
 pub async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
-    client.watch.handling();
     let json = error::wants_json(request.headers());
     let mut record = Record::begin(&client.worker, &request);
     let result = match Outgoing::accept(request, &client) {

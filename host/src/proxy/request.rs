@@ -44,14 +44,19 @@ impl Outgoing {
     pub fn accept(mut request: Request<Incoming>, client: &Client) -> Result<Outgoing, Refusal> {
         check_framing(request.version(), request.headers())?;
         check_length(request.body(), client)?;
-        let target = target(&request)?;
+        let target = target(
+            request.method(),
+            request.uri(),
+            request.version(),
+            request.headers(),
+        )?;
         let upgrade = wanted_upgrade(&mut request);
         let trailers = headers::takes_trailers(request.headers());
         let (parts, body) = request.into_parts();
         let mut map = parts.headers;
         expect_continue(&mut map)?;
         headers::strip_hop_by_hop(&mut map);
-        headers::strip_twins(&mut map);
+        headers::strip_claims(&mut map, client.forwarding.is_trusted());
         if let Some(authority) = target.authority {
             // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
             map.insert(HOST, authority);
@@ -160,36 +165,61 @@ struct Target {
 }
 
 /// The forms of RFC 9112 section 3.2 that a reverse proxy serves.
-fn target(request: &Request<Incoming>) -> Result<Target, Refusal> {
-    if request.method() == Method::CONNECT {
+fn target(
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    map: &HeaderMap,
+) -> Result<Target, Refusal> {
+    if method == Method::CONNECT {
         return Err(Refusal::closing(StatusCode::METHOD_NOT_ALLOWED));
     }
-    let uri = request.uri();
-    let path = uri.path();
-    if path == "*" && request.method() != Method::OPTIONS || !path.starts_with('/') && path != "*" {
+    // Not its path, which is `/` where there is none: `?query` is no target.
+    let path = match uri.authority() {
+        None => uri.path_and_query().map_or("", PathAndQuery::as_str),
+        Some(_) => uri.path(),
+    };
+    if path == "*" && method != Method::OPTIONS || !path.starts_with('/') && path != "*" {
         return Err(Refusal::bad_request());
     }
     let Some(authority) = uri.authority() else {
-        check_host(request.version(), request.headers())?;
+        check_host(version, map)?;
         return Ok(Target {
             path: uri.clone(),
             authority: None,
         });
     };
-    check_host(request.version(), request.headers())?;
+    check_host(version, map)?;
     if !is_plain_host(authority.as_str()) {
         return Err(Refusal::bad_request());
     }
-    let path = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or(PathAndQuery::from_static("/"));
+    // RFC 9112 section 3.2.1: an empty path is sent as `/`. One that is nothing at
+    // all says that it is `/`, and is written as nothing.
+    let path = match uri.path_and_query().map(PathAndQuery::as_str) {
+        None | Some("/") => PathAndQuery::from_static("/"),
+        Some(path) if path.starts_with('/') => path.parse().map_err(|_| Refusal::bad_request())?,
+        Some(query) => format!("/{query}")
+            .parse()
+            .map_err(|_| Refusal::bad_request())?,
+    };
     let authority =
         HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad_request())?;
     Ok(Target {
         path: Uri::from(path),
         authority: Some(authority),
     })
+}
+
+/// What a request is forwarded with as its target and its `Host`, if it is.
+#[cfg(any(test, fuzzing))]
+pub fn target_of(
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    map: &HeaderMap,
+) -> Option<(Uri, HeaderValue)> {
+    let Target { path, authority } = target(method, uri, version, map).ok()?;
+    Some((path, authority.or_else(|| map.get(HOST).cloned())?))
 }
 
 /// RFC 9112 section 3.2: an HTTP/1.1 request has exactly one valid `Host`.
@@ -202,8 +232,12 @@ fn check_host(version: Version, map: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// `uri-host [":" port]` without user information.
+/// `uri-host [":" port]` without user information. A name may have a comma (RFC
+/// 3986 section 3.2.2), but so does what somebody made of two `Host` fields.
 fn is_plain_host(host: &str) -> bool {
+    if host.contains(',') {
+        return false;
+    }
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };
