@@ -406,6 +406,25 @@ async fn an_answer_that_is_too_long_comes_over_tcp_and_an_alias_is_followed() {
 }
 
 #[tokio::test]
+async fn b21_of_a_hostile_answer_only_what_was_asked_for_is_used_and_not_without_end() {
+    let backend = Backend::named("a").start();
+    let server = NameServer::start();
+    let ip = |text: &str| text.parse().expect("an address");
+    let mut data = vec![Data::Ip(ip("127.0.0.1")), Data::Ip(ip("0.0.0.0"))];
+    data.push(Data::Foreign("bank.test".into(), ip("127.0.0.6")));
+    server.set("app.test", Reply::Records(data, 60));
+    let many = (0..1_000).map(|n| Data::Ip([10, 0, (n / 250) as u8, (n % 250) as u8].into()));
+    // Too much for a datagram.
+    server.set("many.test", Reply::Truncated(many.collect(), 60));
+    let many = "{ name = \"many\", address = \"many.test\", state = \"drain\" }";
+    let proxy = Proxy::start(config(&server, "", &[&app(&backend), many])).await;
+    let admin = Admin::of(&proxy).await;
+    assert_eq!(names(&admin).await.len(), 1 + 256);
+    assert_eq!(who(&proxy, 3).await, set(&["a"]));
+    assert!(proxy.process().logged("too many addresses"));
+}
+
+#[tokio::test]
 async fn a_machine_with_addresses_of_both_families_is_one_backend_unless_both_are_wanted() {
     let backend = Backend::named("a").start();
     let server = NameServer::start();

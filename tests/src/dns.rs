@@ -42,6 +42,8 @@ pub enum Data {
     Srv(u16, u16, u16, String),
     /// What the name is an alias of.
     Alias(String),
+    /// The address of another name than the one asked for.
+    Foreign(String, IpAddr),
 }
 
 impl Reply {
@@ -228,29 +230,35 @@ fn answer(query: &[u8], zone: &Zone, over_udp: bool) -> Option<Vec<u8>> {
         Reply::Empty => {}
         Reply::Truncated(..) if over_udp => response.metadata.truncation = true,
         Reply::Records(data, ttl) | Reply::Truncated(data, ttl) => {
-            let records = data.into_iter().map(rdata).filter(|data| {
-                let kind = data.record_type();
+            let record = |data: Data| match data {
+                Data::Foreign(owner, ip) => {
+                    Record::from_rdata(whole(&owner), ttl, rdata(Data::Ip(ip)))
+                }
+                data => Record::from_rdata(question.name().clone(), ttl, rdata(data)),
+            };
+            let records = data.into_iter().map(record).filter(|record| {
+                let kind = record.record_type();
                 kind == question.query_type() || kind == RecordType::CNAME
             });
-            let record = |data| Record::from_rdata(question.name().clone(), ttl, data);
-            response.add_answers(records.map(record));
+            response.add_answers(records);
         }
     }
     Some(response.to_vec().expect("a small message"))
 }
 
+fn whole(text: &str) -> Name {
+    let mut name = Name::from_ascii(text).expect("a name");
+    name.set_fqdn(true);
+    name
+}
+
 fn rdata(data: Data) -> RData {
-    let name = |text: &str| {
-        let mut name = Name::from_ascii(text).expect("a name");
-        name.set_fqdn(true);
-        name
-    };
     match data {
-        Data::Ip(IpAddr::V4(ip)) => RData::A(A(ip)),
-        Data::Ip(IpAddr::V6(ip)) => RData::AAAA(AAAA(ip)),
+        Data::Ip(IpAddr::V4(ip)) | Data::Foreign(_, IpAddr::V4(ip)) => RData::A(A(ip)),
+        Data::Ip(IpAddr::V6(ip)) | Data::Foreign(_, IpAddr::V6(ip)) => RData::AAAA(AAAA(ip)),
         Data::Srv(priority, weight, port, target) => {
-            RData::SRV(SRV::new(priority, weight, port, name(&target)))
+            RData::SRV(SRV::new(priority, weight, port, whole(&target)))
         }
-        Data::Alias(target) => RData::CNAME(CNAME(name(&target))),
+        Data::Alias(target) => RData::CNAME(CNAME(whole(&target))),
     }
 }

@@ -219,8 +219,7 @@ impl Asker {
         let lookup = servers.resolver.lookup(name.clone(), kind).await?;
         let answers = lookup.answers();
         let ttl = answers.iter().map(|record| record.ttl).min().unwrap_or(0);
-        let wanted = |record: &&Record| record.record_type() == kind;
-        let records: Vec<Record> = answers.iter().filter(wanted).cloned().collect();
+        let records = belonging(answers, name, kind);
         match records.is_empty() {
             true => Err(Failure::NoAddresses),
             false => Ok((records, Duration::from_secs(ttl.into()))),
@@ -236,6 +235,27 @@ impl Asker {
         *self.servers.borrow_mut() = Some(Rc::clone(&servers));
         Ok(servers)
     }
+}
+
+/// The records of this kind that belong to `name`, or to what it is an alias of:
+/// whatever else an answer brings was not asked for.
+fn belonging(answers: &[Record], name: &Name, kind: RecordType) -> Vec<Record> {
+    let mut owners = vec![name.clone()];
+    // Each turn follows one alias at least; a ring of them ends it.
+    let mut followed = 0;
+    while followed < owners.len() {
+        followed = owners.len();
+        for record in answers {
+            if let RData::CNAME(alias) = &record.data
+                && owners.contains(&record.name)
+                && !owners.contains(&alias.0)
+            {
+                owners.push(alias.0.clone());
+            }
+        }
+    }
+    let wanted = |record: &&Record| record.record_type() == kind && owners.contains(&record.name);
+    answers.iter().filter(wanted).cloned().collect()
 }
 
 fn servers(settings: &DnsSettings, system: &ResolvConf) -> Result<Servers, Failure> {
@@ -538,6 +558,35 @@ mod tests {
         ];
         let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c));
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_left_out() {
+        use hickory_resolver::proto::rr::rdata::{A, CNAME};
+        let address = |owner: &str, last| {
+            Record::from_rdata(name(owner), 5, RData::A(A::new(10, 0, 0, last)))
+        };
+        let alias = |owner: &str, of: &str| {
+            Record::from_rdata(name(owner), 5, RData::CNAME(CNAME(name(of))))
+        };
+        let of = |answers: &[Record]| -> Vec<String> {
+            let records = belonging(answers, &name("app."), RecordType::A);
+            let ips = records.iter().filter_map(|record| record.data.ip_addr());
+            ips.map(|ip| ip.to_string()).collect()
+        };
+        assert_eq!(
+            of(&[address("APP.", 1), address("other.", 2)]),
+            ["10.0.0.1"]
+        );
+        let chain = [
+            alias("b.", "c."),
+            alias("app.", "b."),
+            address("c.", 3),
+            address("d.", 4),
+        ];
+        assert_eq!(of(&chain), ["10.0.0.3"]);
+        let ring = [alias("app.", "b."), alias("b.", "app.")];
+        assert_eq!(of(&ring), [""; 0]);
     }
 
     #[test]
