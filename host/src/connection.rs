@@ -227,6 +227,11 @@ impl Watch {
         self.alarm.within(limit, work).await
     }
 
+    /// The connection's alarm, which the request path may set while it handles.
+    pub fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
     fn bytes_arrived(&self) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);

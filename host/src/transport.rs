@@ -16,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::config::PoolSettings;
-use crate::connection::Watch;
 use crate::telemetry::metrics::BackendCounts;
+use crate::timer::Alarm;
 
 /// One worker's connections to one backend address.
 ///
@@ -97,6 +97,9 @@ pub enum Cause {
     /// No response head within the response timeout.
     #[error("no answer in time")]
     ResponseTimeout,
+    /// No response head within the time that all attempts may take.
+    #[error("no answer in the time for all attempts")]
+    TotalTimeout,
     /// What came back is not HTTP/1.
     #[error("its answer is not HTTP/1: {0}")]
     Protocol(hyper::Error),
@@ -124,18 +127,19 @@ where
 
     /// Sends `request` and gives the response head with the connection that it
     /// came over. A kept connection that turns out closed before the request
-    /// was sent is replaced here, unnoticed.
+    /// was sent is replaced here, unnoticed. `alarm` is set to each step's limit
+    /// in turn.
     pub async fn send(
         &self,
         mut request: Request<B>,
         limits: &Limits,
-        watch: &Watch,
+        alarm: &Alarm,
         reuse: Reuse,
         counts: &BackendCounts,
     ) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
         while let Some(connection) = self.kept(reuse, limits.keep_alive) {
             counts.reuses.add(1);
-            match exchange(connection, request, limits, watch).await {
+            match exchange(connection, request, limits, alarm).await {
                 Err(SendError {
                     cause: Cause::StaleConnection,
                     unsent: Some(unsent),
@@ -143,10 +147,10 @@ where
                 result => return result,
             }
         }
-        match self.connect(limits, watch).await {
+        match self.connect(limits, alarm).await {
             Ok(connection) => {
                 counts.connects.add(1);
-                exchange(connection, request, limits, watch).await
+                exchange(connection, request, limits, alarm).await
             }
             Err(cause) => Err(SendError {
                 cause,
@@ -194,8 +198,8 @@ where
         None
     }
 
-    async fn connect(&self, limits: &Limits, watch: &Watch) -> Result<Connection<B>, Cause> {
-        let opened = watch
+    async fn connect(&self, limits: &Limits, alarm: &Alarm) -> Result<Connection<B>, Cause> {
+        let opened = alarm
             .within(limits.connect_timeout, open(&self.address))
             .await;
         let stream = opened
@@ -241,9 +245,9 @@ async fn exchange<B: Body + 'static>(
     mut connection: Connection<B>,
     request: Request<B>,
     limits: &Limits,
-    watch: &Watch,
+    alarm: &Alarm,
 ) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
-    let sent = watch.within(limits.response_timeout, async {
+    let sent = alarm.within(limits.response_timeout, async {
         if let Err(error) = connection.sender.ready().await {
             return Err((error, Some(request)));
         }

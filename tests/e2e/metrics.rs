@@ -140,7 +140,8 @@ async fn a_retry_is_counted_and_each_attempt_says_how_it_ended() {
     let scrape = proxy.scrape();
     let dead = attempts("dead", "connect");
     assert_eq!(scrape.value("anubis_backend_attempts_total", &dead), 1.0);
-    assert_eq!(scrape.value("anubis_pool_retries_total", &[WEB]), 1.0);
+    let retries = [WEB, ("reason", "connect")];
+    assert_eq!(scrape.value("anubis_pool_retries_total", &retries), 1.0);
     assert_eq!(
         scrape.value("anubis_pool_requests_total", &code("2xx")),
         1.0
@@ -311,7 +312,7 @@ async fn counts_survive_a_reload_and_go_with_what_they_count() {
         .await;
     let scrape = proxy.scrape();
     let kept = scrape.value("anubis_backend_attempts_total", &attempts("a", "ok"));
-    let other = [("pool", "other")];
+    let other = [("pool", "other"), ("reason", "reset")];
     assert_eq!(scrape.value("anubis_pool_retries_total", &other), 0.0);
 
     // Another strategy, one backend less, one pool less.

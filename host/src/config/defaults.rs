@@ -13,8 +13,8 @@ use super::{
     AccessLog, AdminSettings, BackendSettings, BackendState, CacheFolder, Carrier, CompileSettings,
     CookieSettings, DnsSettings, HashKey, HealthSettings, HealthStart, HostHeader, HostPattern,
     HttpProbe, ListenerSettings, LogFormat, LogSettings, OnFault, OnLost, OutlierSettings,
-    PoolSettings, Priorities, Probe, Resolve, RouteSettings, SameSite, Settings, StickySettings,
-    StrategySettings, StrategySource, Target,
+    PoolSettings, Priorities, Probe, Resolve, RetrySettings, RouteSettings, SameSite, Settings,
+    StickySettings, StrategySettings, StrategySource, Target,
 };
 
 /// The strategy of a pool that names none.
@@ -144,6 +144,7 @@ impl PoolSettings {
             host_header: HostHeader::Keep,
             zone: None,
             tries: const { NonZeroUsize::new(3).expect("3 is not 0") },
+            retry: RetrySettings::default(),
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::retry::RetryCase;
 use super::values::{Factor, Size, Text, Time, Whole};
 use super::words::{
     CheckMethod, CheckPath, CookieDomain, CookieName, CookiePath, DnsName, Host, NameServer,
@@ -189,6 +190,12 @@ pub struct Pool {
     pub host_header: Option<Text<HostHeader>>,
     pub zone: Option<String>,
     pub tries: Option<Whole<1, 1000>>,
+    pub retry_on: Vec<RetryCase>,
+    pub retry_budget: Option<Whole<0, 100>>,
+    pub retry_backoff: Option<Text<Time<0>>>,
+    pub total_timeout: Option<Text<Time<0>>>,
+    pub replay_buffer: Option<Text<Size<0, 0x100_0000>>>,
+    pub hedge_after: Option<Text<Time<0>>>,
     pub connect_timeout: Option<Text<Time<1>>>,
     pub response_timeout: Option<Text<Time<1>>>,
     pub idle_timeout: Option<Text<Time<1>>>,

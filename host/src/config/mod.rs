@@ -14,6 +14,7 @@ mod mistakes;
 mod quick;
 mod read;
 mod resolve;
+mod retry;
 mod secret;
 mod token;
 mod values;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 pub use dns::{DnsSettings, Family, Resolve, Target};
 pub use health::{GrpcProbe, HealthSettings, HealthStart, HttpProbe, Probe};
 pub use mistakes::{Mistake, Mistakes};
+pub use retry::{RetryOn, RetrySettings};
 pub use secret::Secret;
 pub use token::Token;
 
@@ -304,6 +306,8 @@ pub struct PoolSettings {
     pub zone: Option<String>,
     /// Attempts for one request, each at another backend. Default 3.
     pub tries: NonZeroUsize,
+    /// What of them comes after the first, and when.
+    pub retry: RetrySettings,
     /// To an established connection. Default 2 s.
     pub connect_timeout: Duration,
     /// From the request's end to the response head. Default 60 s.

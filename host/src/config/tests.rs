@@ -144,6 +144,20 @@ fn everything_about_a_pool_is_read() {
     );
     assert_eq!(pool.zone.as_deref(), Some("eu-1"));
     assert_eq!(pool.tries.get(), 4);
+    assert_eq!(
+        pool.retry,
+        RetrySettings {
+            on: RetryOn {
+                timeout: true,
+                statuses: vec![500..=500, 502..=504],
+            },
+            budget: 30,
+            backoff: Duration::from_millis(10),
+            total_timeout: Duration::from_secs(90),
+            replay_buffer: 64 << 10,
+            hedge_after: Duration::from_millis(150),
+        }
+    );
     assert_eq!(pool.connect_timeout, Duration::from_secs(3));
     assert_eq!(pool.response_timeout, Duration::from_secs(59));
     assert_eq!(pool.idle_timeout, Duration::from_secs(58));

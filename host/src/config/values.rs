@@ -177,7 +177,10 @@ impl<const MIN: u64, const MAX: u64> FromText for Size<MIN, MAX> {
 /// With the largest binary unit that leaves a whole number.
 fn readable(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (bytes.trailing_zeros() / 10).min(units.len() as u32 - 1);
+    let unit = match bytes {
+        0 => 0,
+        _ => (bytes.trailing_zeros() / 10).min(units.len() as u32 - 1),
+    };
     let number = bytes >> (unit * 10);
     format!("{number}{}", units[unit as usize])
 }

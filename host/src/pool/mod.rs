@@ -13,6 +13,8 @@ mod members;
 mod outlier;
 mod queue;
 mod requests;
+mod retries;
+mod retry_budget;
 mod row;
 mod sessions;
 mod snapshot;
@@ -24,6 +26,7 @@ pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
 pub use queue::{Held, Place, Queue};
 pub use requests::Requests;
+pub use retries::Retries;
 pub use row::Row;
 pub use sessions::{Sessions, Token, inherit_sessions_secret, sessions_secret};
 pub use snapshot::{Rules, Snapshot};
@@ -37,7 +40,7 @@ use crate::config::PoolSettings;
 use crate::telemetry::metrics::{Ledger, PoolCounts};
 
 /// One pool of one generation: immutable but for the live columns, the
-/// standings, the queue, the sequence and the counts, which it shares with the same pool of other generations.
+/// standings, the queue, the retries, the sequence and the counts, which it shares with the same pool of other generations.
 pub struct Pool {
     pub settings: PoolSettings,
     pub members: Arc<Membership>,
@@ -50,6 +53,8 @@ pub struct Pool {
     pub requests: Arc<Requests>,
     /// What each client has used of its rate.
     pub limiter: Arc<Limiter>,
+    /// How much trying again it bears.
+    pub retries: Arc<Retries>,
     sequence: Arc<Sequence>,
     /// Where the pool's settings want some.
     sessions: Option<Sessions>,
@@ -84,6 +89,9 @@ impl Pool {
                 .unwrap_or_default(),
             limiter: previous
                 .map(|pool| Arc::clone(&pool.limiter))
+                .unwrap_or_default(),
+            retries: previous
+                .map(|pool| Arc::clone(&pool.retries))
                 .unwrap_or_default(),
             sequence: previous
                 .map(|pool| Arc::clone(&pool.sequence))

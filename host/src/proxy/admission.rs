@@ -99,6 +99,15 @@ impl Admission {
         Box::pin(self.wait(outgoing, tried, record)).await
     }
 
+    /// A backend for an attempt beside the one under way, if one has room at this
+    /// moment and nobody waits for it.
+    pub fn claim_now(&mut self, outgoing: &mut Outgoing, tried: &[usize]) -> Option<Claim> {
+        match self.pool.has_precedence() {
+            true => None,
+            false => self.enter(outgoing, tried).ok(),
+        }
+    }
+
     /// Waits for its turn in the queue, as often as it takes and for as long as
     /// it may.
     async fn wait(

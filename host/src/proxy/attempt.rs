@@ -30,6 +30,8 @@ enum End {
     /// Not yet; at drop: the client did not wait.
     Open,
     Complete,
+    /// Another attempt of the request was answered sooner.
+    Cancelled,
     Failed(Failure),
     /// Something went wrong that says nothing of the backend.
     Blameless,
@@ -92,6 +94,14 @@ impl Attempt {
         self.end = End::Complete;
     }
 
+    /// Another attempt of the request is answered: this one is of no use, unless
+    /// it failed before.
+    pub fn cancelled(&mut self) {
+        if self.end == End::Open {
+            self.end = End::Cancelled;
+        }
+    }
+
     /// The backend did not do its part; `None`: something else did not.
     pub fn failed(&mut self, failure: Option<Failure>) {
         self.end = failure.map_or(End::Blameless, End::Failed);
@@ -128,7 +138,7 @@ impl Attempt {
                 failed: true,
             }),
             // The client did not wait: it took at least this long.
-            (End::Open, None) if self.upload.is_complete() => Some(Sample {
+            (End::Open | End::Cancelled, None) if self.upload.is_complete() => Some(Sample {
                 latency_us: elapsed,
                 failed: false,
             }),
@@ -143,6 +153,7 @@ impl Attempt {
             End::Complete => Attempted::Ok,
             End::Failed(failure) => failure.into(),
             End::Open => Attempted::ClientLeft,
+            End::Cancelled => Attempted::Cancelled,
             End::Blameless => Attempted::Other,
         }
     }
@@ -155,7 +166,7 @@ impl Attempt {
             // We were not there: neither to read its answer, nor to be in time ourselves.
             End::Failed(_) if self.worker.stood_still_since(self.picked.at_us) => None,
             End::Failed(_) => Some(false),
-            End::Open | End::Blameless => None,
+            End::Open | End::Cancelled | End::Blameless => None,
         }
     }
 
@@ -179,7 +190,8 @@ impl Attempt {
             status: self.status.map_or(0, |status| status.as_u16().into()),
             failure: match self.end {
                 End::Failed(failure) => failure,
-                End::Open => Failure::ClientLeft,
+                // Nobody waited for it, which is all that a strategy can be told.
+                End::Open | End::Cancelled => Failure::ClientLeft,
                 End::Complete | End::Blameless => Failure::None,
             },
             attempt: self.number,

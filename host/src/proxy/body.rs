@@ -1,5 +1,5 @@
-//! Bodies on their way through: streamed, never collected, and each ending its
-//! attempt exactly once.
+//! Bodies on their way through: streamed, and collected only where a pool has a
+//! replay buffer; each ends its attempt exactly once.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
@@ -17,12 +18,29 @@ use crate::connection::{Client, Watch};
 
 /// The client's body on its way to a backend.
 pub struct RequestBody {
-    /// `None`: there is no body.
-    incoming: Option<Incoming>,
+    source: Source,
     watch: Arc<Watch>,
     upload: Upload,
     /// How long the backend may think once it has all of the body.
     response_timeout: Duration,
+}
+
+/// Where a request's body comes from.
+enum Source {
+    /// There is none.
+    Nowhere,
+    /// From the client, as it arrives.
+    Client(Incoming),
+    /// The client's, which has arrived: what of it is still to be passed on.
+    Kept(Bytes),
+}
+
+/// Why a body could not be kept.
+pub enum KeepError {
+    /// The client did not go on in time.
+    Stalled,
+    /// It broke off, or was malformed.
+    Broken,
 }
 
 /// How far a request body got; `None`: there is no body.
@@ -96,20 +114,68 @@ impl RequestBody {
             return body;
         }
         RequestBody {
-            incoming: Some(incoming),
+            source: Source::Client(incoming),
             upload: Upload(Some(Rc::default())),
             ..body
         }
     }
 
-    /// An empty body beside this empty one, for a request that may be sent again.
+    /// The same body beside this one, for a request that may be sent again:
+    /// empty, or kept. One that streams cannot be had twice; then it is empty.
     pub fn again(&self) -> RequestBody {
-        RequestBody::empty(Arc::clone(&self.watch))
+        let body = RequestBody::empty(Arc::clone(&self.watch));
+        match &self.source {
+            Source::Kept(bytes) => RequestBody {
+                source: Source::Kept(bytes.clone()),
+                upload: Upload(Some(Rc::default())),
+                ..body
+            },
+            Source::Nowhere | Source::Client(_) => body,
+        }
     }
 
     /// The request has no body.
     pub fn is_empty(&self) -> bool {
-        self.incoming.is_none()
+        matches!(self.source, Source::Nowhere)
+    }
+
+    /// Nothing of it is still to come from the client.
+    pub fn is_here(&self) -> bool {
+        !matches!(self.source, Source::Client(_))
+    }
+
+    /// It streams, and its length was declared and is at most `limit`.
+    pub fn fits(&self, limit: usize) -> bool {
+        let Source::Client(incoming) = &self.source else {
+            return false;
+        };
+        let length = incoming.size_hint().exact();
+        length.is_some_and(|length| length <= limit as u64)
+    }
+
+    /// Reads all of it into memory. The client may take its idle timeout for
+    /// each piece.
+    ///
+    /// # Errors
+    ///
+    /// When the client does not do its part. The body is of no use then.
+    pub async fn keep(&mut self) -> Result<(), KeepError> {
+        let Source::Client(incoming) = &mut self.source else {
+            return Ok(());
+        };
+        // Grows with what arrives: a length alone costs no memory.
+        let mut kept = BytesMut::new();
+        loop {
+            let limit = self.watch.idle_timeout();
+            let frame = self.watch.within(limit, incoming.frame()).await;
+            match frame.ok_or(KeepError::Stalled)? {
+                Some(Ok(frame)) => kept.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(_)) => return Err(KeepError::Broken),
+                None => break,
+            }
+        }
+        self.source = Source::Kept(kept.freeze());
+        Ok(())
     }
 
     /// Sets how long the backend may take to answer once it has the whole body.
@@ -124,7 +190,7 @@ impl RequestBody {
 
     fn empty(watch: Arc<Watch>) -> RequestBody {
         RequestBody {
-            incoming: None,
+            source: Source::Nowhere,
             watch,
             upload: Upload(None),
             response_timeout: Duration::MAX,
@@ -149,8 +215,17 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else {
-            return Poll::Ready(None);
+        let incoming = match &mut self.source {
+            Source::Client(incoming) => incoming,
+            Source::Nowhere => return Poll::Ready(None),
+            Source::Kept(kept) => {
+                let bytes = std::mem::take(kept);
+                // The connection's alarm may be another attempt's: it is left alone.
+                self.upload.set(Progress::Complete(Instant::now()));
+                self.upload.add(bytes.len());
+                let frame = Some(bytes).filter(|bytes| !bytes.is_empty());
+                return Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))));
+            }
         };
         let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             if !self.upload.waits_for_client() {
@@ -172,13 +247,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.source {
+            Source::Nowhere => true,
+            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Kept(bytes) => bytes.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming
-            .as_ref()
-            .map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        match &self.source {
+            Source::Nowhere => SizeHint::with_exact(0),
+            Source::Client(incoming) => incoming.size_hint(),
+            Source::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whose fault it is, which status that makes, and whether to try elsewhere.
+//! Whose fault it is, which status that makes, and what a retry after it is called.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use crate::strategy::Failure;
-use crate::telemetry::metrics::Refused;
+use crate::telemetry::metrics::{Refused, RetryReason};
 use crate::transport::Cause;
 
 /// An answer that the proxy gives itself. It names the status and nothing
@@ -129,29 +129,21 @@ pub fn wants_json(request: &HeaderMap) -> bool {
         .is_some_and(|accept| accept.contains("json"))
 }
 
-/// What may help after an attempt without a response. Whether the request can
-/// be sent a second time at all is [`super::request::Outgoing`]'s to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// Another backend.
-    Elsewhere,
-    /// The same backend over a fresh connection: a kept one had been closed.
-    FreshConnection,
-    /// Another backend would do no better, or the time is up.
-    Never,
-}
-
 impl Cause {
-    /// Where to try again, if anywhere.
-    pub fn retry(&self) -> Retry {
+    /// What another attempt at another backend would be called; `None`: that
+    /// would do no better, or the time is up. Whether the request can be sent a
+    /// second time at all is [`super::request::Outgoing`]'s to say.
+    pub fn reason(&self) -> Option<RetryReason> {
         match self {
-            Cause::Connect(_) | Cause::ConnectTimeout | Cause::Closed(_) => Retry::Elsewhere,
-            Cause::StaleConnection => Retry::FreshConnection,
-            Cause::Local(_)
-            | Cause::ResponseTimeout
+            Cause::Connect(_) | Cause::ConnectTimeout => Some(RetryReason::Connect),
+            Cause::Closed(_) => Some(RetryReason::Reset),
+            Cause::ResponseTimeout => Some(RetryReason::Timeout),
+            Cause::StaleConnection
+            | Cause::Local(_)
+            | Cause::TotalTimeout
             | Cause::Protocol(_)
             | Cause::RequestTimeout
-            | Cause::RequestBody(_) => Retry::Never,
+            | Cause::RequestBody(_) => None,
         }
     }
 
@@ -161,7 +153,7 @@ impl Cause {
             Cause::Connect(_) | Cause::Closed(_) | Cause::StaleConnection | Cause::Protocol(_) => {
                 Refusal::new(StatusCode::BAD_GATEWAY)
             }
-            Cause::ConnectTimeout | Cause::ResponseTimeout => {
+            Cause::ConnectTimeout | Cause::ResponseTimeout | Cause::TotalTimeout => {
                 Refusal::new(StatusCode::GATEWAY_TIMEOUT)
             }
             Cause::Local(_) => Refusal::unavailable(),
@@ -175,7 +167,9 @@ impl Cause {
     fn refused(&self) -> Refused {
         match self {
             Cause::Connect(_) => Refused::Connect,
-            Cause::ConnectTimeout | Cause::ResponseTimeout => Refused::Timeout,
+            Cause::ConnectTimeout | Cause::ResponseTimeout | Cause::TotalTimeout => {
+                Refused::Timeout
+            }
             Cause::Closed(_) | Cause::StaleConnection => Refused::Reset,
             Cause::Protocol(_) => Refused::Protocol,
             Cause::Local(_) => Refused::Local,
@@ -192,6 +186,7 @@ impl Cause {
             Cause::Protocol(_) => Some(Failure::Protocol),
             Cause::Local(_)
             | Cause::StaleConnection
+            | Cause::TotalTimeout
             | Cause::RequestTimeout
             | Cause::RequestBody(_) => None,
         }

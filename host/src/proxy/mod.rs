@@ -7,9 +7,12 @@ mod body;
 mod error;
 mod exchange;
 mod headers;
+mod hedge;
+mod held;
 mod key;
 mod record;
 mod request;
+mod retry;
 mod sticky;
 mod upgrade;
 mod visit;
@@ -27,15 +30,18 @@ pub use request::target_of;
 
 use admission::Admission;
 use attempt::Attempt;
-use error::{Refusal, Retry};
+use error::Refusal;
 use exchange::Exchange;
+use held::Held;
 use record::Record;
 use request::Outgoing;
+use retry::{Clock, Course, Next};
 use sticky::Session;
 
 use crate::connection::Client;
 use crate::strategy::Inbound;
 use crate::telemetry::metrics::Refused;
+use crate::timer::Alarm;
 use crate::transport::{Cause, Connection, Reuse, SendError};
 use crate::worker::LocalPool;
 
@@ -85,6 +91,10 @@ async fn forward(
     record.routed(worker, pool, now_us);
     keep_to_rate(pool, &outgoing.head, now_us)?;
     outgoing.session = Session::take(pool, &mut outgoing.head.headers);
+    let buffer = pool.settings().retry.replay_buffer;
+    if buffer > 0 {
+        outgoing.keep_body(buffer).await?;
+    }
     let admission = Admission::to(pool, client, key, now_us);
     let answer = attempts(client, outgoing, admission, record).await;
     answer.map_err(|refusal| refusal.retry_after(pool.settings().retry_after))
@@ -106,44 +116,79 @@ fn keep_to_rate(pool: &LocalPool, head: &Inbound, now_us: u64) -> Result<(), Ref
     })
 }
 
-/// Sends the request to one backend after another until one answers, none is
-/// left, or trying again would not be safe.
+/// Sends the request to one backend after another until one gives an answer that
+/// is good enough, none is left, or trying again would not be safe.
 async fn attempts(
     client: &Rc<Client>,
     mut outgoing: Outgoing,
     mut admission: Admission,
     record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let worker = &client.worker;
-    let mut tried = Vec::new();
-    let mut last = None;
-    while tried.len() < admission.pool().settings().tries.get() && outgoing.can_be_sent() {
-        let claim = match admission.claim(&mut outgoing, &tried, record).await {
-            Ok(claim) => claim,
-            Err(refusal) => return Err(nobody_left(last, refusal)),
+    let clock = Clock::start(admission.pool().settings().retry.total_timeout);
+    let mut course = Course::begin(client);
+    let mut held = None;
+    let refusal = loop {
+        let claim = admission.claim(&mut outgoing, course.tried(), record);
+        let claim = match clock.within(claim).await {
+            Some(Ok(claim)) => claim,
+            Some(Err(refusal)) => break course.nobody_left(refusal),
+            None => break course.out_of_time(),
         };
-        let pool = admission.pool();
+        let pool = Rc::clone(admission.pool());
         let picked = claim.picked;
-        let Some(request) = outgoing.take(pool.host_header(picked.member, outgoing.has_host()))
-        else {
-            break;
+        let host = pool.host_header(picked.member, outgoing.has_host());
+        let Some(request) = outgoing.take(host) else {
+            break course.refusal(&pool);
         };
-        let mut attempt = Attempt::begin(worker, claim, tried.len() as u32);
-        record.picked(pool, &picked);
-        match send(pool, client, &mut outgoing, request, &mut attempt).await {
-            Ok(answer) => {
-                attempt.holds(admission.take_slot());
-                return respond(client, admission.pool(), outgoing, attempt, answer, record);
+        let number = course.goes_on(&pool);
+        let mut attempt = Attempt::begin(&client.worker, claim, number);
+        record.picked(&pool, &picked);
+        let sent = match hedge::is_wanted(&pool, &outgoing) {
+            false => {
+                let alarm = client.watch.alarm();
+                let sending = send(&pool, alarm, &mut outgoing, request, &mut attempt);
+                clock.within(sending).await
             }
-            Err(cause) if cause.retry() == Retry::Never => return Err(cause.refusal()),
-            Err(cause) => last = Some(cause),
+            true => {
+                let sending = Box::pin(hedge::send_hedged(
+                    client,
+                    &mut outgoing,
+                    request,
+                    &mut attempt,
+                    &mut admission,
+                    &mut course,
+                    record,
+                ));
+                clock.within(sending).await
+            }
+        };
+        let sent = sent.unwrap_or_else(|| Err(course.overdue(&pool, &mut attempt)));
+        let member = attempt.picked().member;
+        let next = match sent {
+            Ok(answer) => {
+                let next = course.after_answer(&pool, member, answer.response.status(), &outgoing);
+                if let Some(older) = held.replace(Held { attempt, answer }) {
+                    older.discard(&pool);
+                }
+                next
+            }
+            Err(cause) => course.after_failure(&pool, member, cause, &outgoing),
+        };
+        match next {
+            Next::Again(pause) if clock.pauses(client, pause).await => {}
+            Next::Again(_) | Next::GiveUp => break course.refusal(&pool),
         }
-        tried.push(picked.member);
-    }
-    Err(match last {
-        Some(cause) if tried.len() < admission.pool().size() => cause.refusal(),
-        last => nobody_left(last, Refusal::unavailable().because(Refused::NoBackend)),
-    })
+    };
+    let Some(Held {
+        mut attempt,
+        answer,
+    }) = held
+    else {
+        return Err(refusal);
+    };
+    attempt.holds(admission.take_slot());
+    record.answered_by(admission.pool(), attempt.picked());
+    respond(client, admission.pool(), outgoing, attempt, answer, record)
 }
 
 /// A response head and the connection it came over.
@@ -152,10 +197,10 @@ struct Answer {
     connection: Connection<RequestBody>,
 }
 
-/// One attempt, which a kept connection that had been closed does not use up.
+/// One attempt, timed with `alarm`, which a kept connection that had been closed does not use up.
 async fn send(
     pool: &LocalPool,
-    client: &Client,
+    alarm: &Alarm,
     outgoing: &mut Outgoing,
     mut request: Request<RequestBody>,
     attempt: &mut Attempt,
@@ -167,23 +212,22 @@ async fn send(
             .body_mut()
             .answered_within(pool.limits.response_timeout);
         attempt.sends(request.body().upload());
-        let SendError { mut cause, unsent } =
-            match pool.send(member, request, &client.watch, reuse).await {
-                Ok((response, connection)) => {
-                    attempt.answered(response.status());
-                    pool.attempt_answered(member);
-                    return Ok(Answer {
-                        response,
-                        connection,
-                    });
-                }
-                Err(error) => error,
-            };
+        let SendError { mut cause, unsent } = match pool.send(member, request, alarm, reuse).await {
+            Ok((response, connection)) => {
+                attempt.answered(response.status());
+                pool.attempt_answered(member, response.status());
+                return Ok(Answer {
+                    response,
+                    connection,
+                });
+            }
+            Err(error) => error,
+        };
         outgoing.give_back(unsent);
         if matches!(cause, Cause::ResponseTimeout) && attempt.upload().waits_for_client() {
             cause = Cause::RequestTimeout;
         }
-        if cause.retry() == Retry::FreshConnection
+        if matches!(cause, Cause::StaleConnection)
             && reuse == Reuse::Allowed
             && let Some(again) = outgoing.take(pool.host_header(member, outgoing.has_host()))
         {
@@ -194,17 +238,6 @@ async fn send(
         pool.attempt_failed(member, &cause);
         attempt.failed(cause.failure());
         return Err(cause);
-    }
-}
-
-/// There is no backend for the request (any more). Where backends were asked
-/// and none could be reached, the whole pool is down.
-fn nobody_left(last: Option<Cause>, refusal: Refusal) -> Refusal {
-    match last {
-        None => refusal,
-        Some(_) if refusal.why == Some(Refused::Reject) => refusal,
-        Some(Cause::Connect(_)) => Refusal::unavailable().because(Refused::Connect),
-        Some(cause) => cause.refusal(),
     }
 }
 

@@ -45,10 +45,15 @@ impl Record {
 
     /// An attempt begins at the backend that was picked.
     pub fn picked(&mut self, pool: &LocalPool, picked: &Picked) {
-        if let Some(visit) = &mut self.visit {
-            visit.tries();
-        }
         if let Some(line) = &mut self.line {
+            line.entry.attempts += 1;
+            line.picked(pool, picked);
+        }
+    }
+
+    /// The answer is that of this attempt, which need not be the last.
+    pub fn answered_by(&mut self, pool: &LocalPool, picked: &Picked) {
+        if let Some(line) = self.line.as_mut().filter(|line| line.entry.attempts > 1) {
             line.picked(pool, picked);
         }
     }
@@ -146,7 +151,6 @@ impl Line {
     }
 
     fn picked(&mut self, pool: &LocalPool, picked: &Picked) {
-        self.entry.attempts += 1;
         self.entry.backend = Some(pool.backend_name(picked.member).to_owned());
         self.entry.strategy = Some(pool.strategy_name().to_owned());
         self.entry.fallback = picked.fallback;

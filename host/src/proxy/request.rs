@@ -7,12 +7,13 @@ use http::{Method, Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::RequestBody;
+use super::body::{KeepError, RequestBody};
 use super::error::Refusal;
 use super::headers;
 use super::sticky::Session;
 use crate::connection::Client;
 use crate::strategy::Inbound;
+use crate::telemetry::metrics::Refused;
 
 /// A request that may be sent to any backend of its pool.
 pub struct Outgoing {
@@ -21,7 +22,7 @@ pub struct Outgoing {
     /// `None` once a backend may have seen some of it.
     body: Option<RequestBody>,
     /// Sending it twice does no harm: the method is idempotent (RFC 9110
-    /// section 9.2.2) and there is no body that would be used up.
+    /// section 9.2.2) and there is no body that would be used up: none, or a kept one.
     replayable: bool,
     /// What the client asks to switch to.
     pub upgrade: Option<Upgrade>,
@@ -81,15 +82,57 @@ impl Outgoing {
             // Said outright: hyper sends a GET of unknown length without its body.
             head.headers.insert(TRANSFER_ENCODING, CHUNKED);
         }
-        let replayable = body.is_empty() && head.method.is_idempotent() && upgrade.is_none();
-        Ok(Outgoing {
+        let mut outgoing = Outgoing {
             head,
             body: Some(body),
-            replayable,
+            replayable: false,
             upgrade,
             session: None,
             host,
-        })
+        };
+        outgoing.replayable = outgoing.could_be_repeated();
+        Ok(outgoing)
+    }
+
+    fn could_be_repeated(&self) -> bool {
+        let is_here = self.body.as_ref().is_some_and(RequestBody::is_here);
+        is_here && self.head.method.is_idempotent() && self.upgrade.is_none()
+    }
+
+    /// A body whose declared length is at most `limit` is read completely, so that
+    /// no backend waits for the client, and so that an idempotent request can be
+    /// sent again with it. All others stream.
+    ///
+    /// # Errors
+    ///
+    /// 408 or 400, when the client does not send what it declared.
+    pub async fn keep_body(&mut self, limit: usize) -> Result<(), Refusal> {
+        let body = self.body.as_mut().filter(|body| body.fits(limit));
+        let Some(body) = body else {
+            return Ok(());
+        };
+        let refusal = match Box::pin(body.keep()).await {
+            Ok(()) => {
+                self.replayable = self.could_be_repeated();
+                return Ok(());
+            }
+            Err(KeepError::Stalled) => Refusal::closing(StatusCode::REQUEST_TIMEOUT),
+            Err(KeepError::Broken) => Refusal::bad_request(),
+        };
+        Err(refusal.because(Refused::Client))
+    }
+
+    /// The same request once more, to be sent beside this one; only of use where
+    /// it [is replayable](Outgoing::is_replayable).
+    pub fn twin(&self) -> Outgoing {
+        Outgoing {
+            head: self.head.clone(),
+            body: self.body.as_ref().map(RequestBody::again),
+            replayable: self.replayable,
+            upgrade: None,
+            session: self.session,
+            host: self.host.clone(),
+        }
     }
 
     /// It may be sent again even when a backend has got it.

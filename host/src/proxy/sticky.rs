@@ -20,7 +20,7 @@ use crate::worker::{Choice, LocalPool, Picked};
 const LOOKED_AT: usize = 4;
 
 /// The session of one request.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Session {
     said: Said,
 }

@@ -15,7 +15,6 @@ pub struct Visit {
     worker: Rc<Worker>,
     pool: Rc<LocalPool>,
     began_us: u64,
-    tries: u32,
     status: Option<StatusCode>,
     /// It is counted.
     ended: bool,
@@ -29,17 +28,8 @@ impl Visit {
             worker: Rc::clone(worker),
             pool: Rc::clone(pool),
             began_us: now_us,
-            tries: 0,
             status: None,
             ended: false,
-        }
-    }
-
-    /// A backend is tried.
-    pub fn tries(&mut self) {
-        self.tries += 1;
-        if self.tries > 1 {
-            self.pool.counts.retries.add(1);
         }
     }
 

@@ -9,17 +9,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::config::{BackendState, HostHeader, PoolSettings, StickySettings};
-use crate::connection::Watch;
 use crate::generation::{Generation, Listening, Served};
 use crate::listener::Bound;
-use crate::pool::{Limiter, LiveCell, Member, Pool, Sessions, Snapshot};
+use crate::pool::{Limiter, LiveCell, Member, Pool, Retries, Sessions, Snapshot};
 use crate::proxy::RequestBody;
 use crate::strategy::{MembersHandle, Outcome, Picker};
 use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
+use crate::timer::Alarm;
 use crate::transport::{Cause, Connection, Limits, Reuse, SendError, Upstream, Upstreams};
 
 /// A generation as one worker serves it.
@@ -199,6 +199,28 @@ impl LocalPool {
         self.snapshot.borrow().size()
     }
 
+    /// How many members there are, whatever speaks against them.
+    pub fn members(&self) -> usize {
+        self.backends.len()
+    }
+
+    /// How much trying again it bears.
+    #[inline]
+    pub fn retries(&self) -> &Retries {
+        &self.pool().retries
+    }
+
+    /// Charges a retry to the pool's budget. False: it is spent.
+    pub fn withdraw_retry(&self, now_us: u64) -> bool {
+        let percent = self.settings().retry.budget;
+        self.retries().withdraw(now_us, self.begun(), percent)
+    }
+
+    /// Requests that have come so far, over all workers.
+    fn begun(&self) -> u64 {
+        self.pool().counts.sum(PoolCounts::begun)
+    }
+
     /// The name of a member, for the log.
     pub fn backend_name(&self, member: usize) -> &str {
         &self.pool().members.list[member].settings.name
@@ -243,12 +265,12 @@ impl LocalPool {
         &self,
         member: usize,
         request: Request<RequestBody>,
-        watch: &Watch,
+        alarm: &Alarm,
         reuse: Reuse,
     ) -> Result<(Response<Incoming>, Connection<RequestBody>), SendError<RequestBody>> {
         let LocalBackend { upstream, counts } = &self.backends[member];
         upstream
-            .send(request, &self.limits, watch, reuse, counts)
+            .send(request, &self.limits, alarm, reuse, counts)
             .await
     }
 
@@ -273,6 +295,9 @@ impl LocalPool {
     /// Logs an attempt without an answer; loudly if the one before had one.
     pub fn attempt_failed(&self, member: usize, cause: &Cause) {
         let (pool, backend) = (&self.settings().name, self.backend_name(member));
+        if cause.failure().is_some() {
+            self.retries().went_wrong();
+        }
         if cause.failure().is_some() && self.cell(member).note_answer(false) {
             tracing::warn!(pool, backend, error = %cause, "backend does not answer");
         } else {
@@ -281,7 +306,11 @@ impl LocalPool {
     }
 
     /// Logs an answer of a backend that had given none.
-    pub fn attempt_answered(&self, member: usize) {
+    pub fn attempt_answered(&self, member: usize, status: StatusCode) {
+        match self.settings().retry.on.has(status) {
+            true => self.retries().went_wrong(),
+            false => self.retries().went_well(),
+        }
         if self.cell(member).note_answer(true) {
             tracing::info!(
                 pool = self.settings().name,
@@ -310,6 +339,7 @@ impl LocalPool {
         }
         self.queue().keep_house(now_us);
         self.pool().look_after(now_us);
+        self.retries().note(now_us, || self.begun());
         let mut snapshot = self.snapshot.borrow_mut();
         let mut picker = self.picker.borrow_mut();
         picker.flush(now_us);

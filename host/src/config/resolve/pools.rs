@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::health::health;
 use super::outliers::outliers;
 use super::rate::rate;
-use super::{bits32, count, percent, set, sticky, time};
+use super::{bits32, count, percent, set, size, sticky, time};
 use crate::config::defaults::STRATEGY;
 use crate::config::file;
 use crate::config::json::plugin_text;
@@ -96,6 +96,18 @@ fn pool_settings(
         &mut pool.tries,
         written.tries.map(count).and_then(NonZeroUsize::new),
     );
+    pool.retry.on = written.retry_on.into_iter().collect();
+    set(&mut pool.retry.budget, written.retry_budget.map(percent));
+    set(&mut pool.retry.backoff, written.retry_backoff.map(time));
+    set(
+        &mut pool.retry.total_timeout,
+        written.total_timeout.map(time),
+    );
+    set(
+        &mut pool.retry.replay_buffer,
+        written.replay_buffer.map(size),
+    );
+    set(&mut pool.retry.hedge_after, written.hedge_after.map(time));
     set(&mut pool.connect_timeout, written.connect_timeout.map(time));
     set(
         &mut pool.response_timeout,

@@ -91,6 +91,30 @@ values! {
 }
 
 values! {
+    /// Why a request was tried again.
+    RetryReason {
+        /// There was no connection: nothing had been sent.
+        Connect = "connect",
+        /// The backend closed before it answered.
+        Reset = "reset",
+        /// There was no answer in time.
+        Timeout = "timeout",
+        /// The answer has a status of `retry-on`.
+        Status = "status",
+    }
+}
+
+values! {
+    /// Why a request that might have been tried again was not.
+    RetryDenied {
+        /// The pool's retries of the last seconds are as many as it bears.
+        Budget = "budget",
+        /// The pool's last attempts all failed.
+        Failing = "failing",
+    }
+}
+
+values! {
     /// What a request's session token came to.
     SessionToken {
         /// There was none.
@@ -121,6 +145,8 @@ values! {
         Protocol = "protocol",
         /// The client left before the response was complete.
         ClientLeft = "client-left",
+        /// Another attempt of the same request was answered sooner.
+        Cancelled = "cancelled",
         /// Neither did its part badly: the client's body broke off, or this
         /// machine had no socket.
         Other = "other",
@@ -134,7 +160,7 @@ impl Attempted {
             Self::ServerError | Self::Connect | Self::Timeout | Self::Reset | Self::Protocol => {
                 true
             }
-            Self::Ok | Self::ClientLeft | Self::Other => false,
+            Self::Ok | Self::ClientLeft | Self::Cancelled | Self::Other => false,
         }
     }
 }

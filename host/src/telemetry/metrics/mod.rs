@@ -37,7 +37,10 @@ use crate::watchdog::Heartbeats;
 pub use backends::BackendCounts;
 pub use cell::{Counter, Gauge};
 pub use histogram::{Distribution, Histogram, Scale};
-pub use label::{Attempted, Checked, Code, Ejection, Ended, Refused, Reload, SessionToken};
+pub use label::{
+    Attempted, Checked, Code, Ejection, Ended, Refused, Reload, RetryDenied, RetryReason,
+    SessionToken,
+};
 pub use ledger::{Ledger, Own};
 pub use listeners::{Connected, ListenerCounts};
 pub use pools::PoolCounts;

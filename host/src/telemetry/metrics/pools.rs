@@ -5,7 +5,9 @@ use std::fmt;
 use http::StatusCode;
 
 use super::sheet::{Label, Sheet};
-use super::{Code, Counter, Gauge, Histogram, Refused, Scale, SessionToken};
+use super::{
+    Code, Counter, Gauge, Histogram, Refused, RetryDenied, RetryReason, Scale, SessionToken,
+};
 use crate::generation::Generation;
 use crate::pool::Pool;
 
@@ -26,7 +28,11 @@ impl Scale<16> for Duration {
 #[derive(Debug, Default)]
 pub struct PoolCounts {
     in_flight: Gauge,
-    pub retries: Counter,
+    retries: [Counter; RetryReason::COUNT],
+    retries_denied: [Counter; RetryDenied::COUNT],
+    /// Second attempts beside a first one, and those that were answered first.
+    pub hedges: Counter,
+    pub hedges_won: Counter,
     /// Bytes of bodies.
     pub received: Counter,
     pub sent: Counter,
@@ -56,6 +62,22 @@ impl PoolCounts {
             None => self.abandoned.add(1),
         }
         self.durations.observe(us);
+    }
+
+    /// Requests that have come, whether they have ended or not.
+    pub fn begun(&self) -> u64 {
+        let ended: u64 = self.requests.iter().map(Counter::get).sum();
+        ended + self.abandoned.get() + self.in_flight.get()
+    }
+
+    /// A request is tried again.
+    pub fn retried(&self, reason: RetryReason) {
+        self.retries[reason as usize].add(1);
+    }
+
+    /// A request might have been tried again.
+    pub fn retry_denied(&self, why: RetryDenied) {
+        self.retries_denied[why as usize].add(1);
     }
 
     /// Requests that have not ended.
@@ -136,8 +158,37 @@ pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
     )?;
     sheet.counter(
         "anubis_pool_retries_total",
-        "Attempts after the first of a request.",
-        sums(|counts| counts.retries.get()),
+        "Attempts after the first of a request, by what became of the one before; hedges are not among them.",
+        pools().flat_map(|pool| {
+            RetryReason::ALL.iter().map(move |&reason| {
+                let count = pool
+                    .counts
+                    .sum(|counts| counts.retries[reason as usize].get());
+                ([label(pool), ("reason", reason.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.counter(
+        "anubis_pool_retries_denied_total",
+        "Times that a request was not tried again, or no second backend asked beside the first, to spare the pool, by why.",
+        pools().flat_map(|pool| {
+            RetryDenied::ALL.iter().map(move |&why| {
+                let count = pool
+                    .counts
+                    .sum(|counts| counts.retries_denied[why as usize].get());
+                ([label(pool), ("reason", why.as_str())], count)
+            })
+        }),
+    )?;
+    sheet.counter(
+        "anubis_pool_hedges_total",
+        "Second attempts beside a first one that was slow to answer.",
+        sums(|counts| counts.hedges.get()),
+    )?;
+    sheet.counter(
+        "anubis_pool_hedges_won_total",
+        "Second attempts that were answered before the first.",
+        sums(|counts| counts.hedges_won.get()),
     )?;
     sheet.counter(
         "anubis_pool_refusals_total",
