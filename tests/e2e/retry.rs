@@ -326,6 +326,26 @@ async fn an_answer_is_better_than_the_502_after_it() {
 }
 
 #[tokio::test]
+async fn nobody_waits_in_the_queue_with_an_answer_in_hand() {
+    let gate = Gate::new();
+    let busy = answering("busy", "503 Service Unavailable");
+    let slow = Backend::named("slow").answer(Answer::text("slow").when(&gate));
+    let slow = slow.start();
+    let config = Config::strategy("first-fit")
+        .pool(NOT_EJECTED)
+        .backend(&busy, "capacity = 100")
+        .backend(&slow, "capacity = 1")
+        .pool("retry-on = [503]\nqueue-size = 10\nqueue-timeout = \"1h\"");
+    let proxy = Proxy::start(config).await;
+    let mut first = Client::connect(proxy.address()).await;
+    first.send_get("/").await;
+    slow.request().await;
+    assert_eq!(get(proxy.address(), "/").await.text(), "busy");
+    gate.open();
+    assert_eq!(first.response().await.text(), "slow");
+}
+
+#[tokio::test]
 async fn the_connection_of_a_refused_answer_is_used_again_if_it_is_short() {
     let good = Backend::named("good").start();
     for (length, connections) in [(10_000, 1), (10_000_000, 3)] {

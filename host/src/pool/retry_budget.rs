@@ -118,8 +118,8 @@ mod tests {
     }
 
     proptest! {
-        /// In no window is more spent than its share: whatever comes, and also
-        /// where seconds go by of which nobody tells.
+        /// With each retry that is granted, the window up to it has no more than its
+        /// share: whatever comes, and also where seconds go by of which nobody tells.
         #[test]
         fn no_window_is_overspent(
             percent in 0..=100u8,
@@ -140,7 +140,7 @@ mod tests {
                 let came: u64 = recent().map(|step| step.1).sum();
                 let spent: u64 = recent().map(|step| step.2).sum();
                 let reserve = if percent == 0 { 0 } else { RESERVE };
-                prop_assert!(spent <= (came * u64::from(percent) / 100).max(reserve));
+                prop_assert!(grants == 0 || spent <= (came * u64::from(percent) / 100).max(reserve));
             }
         }
 

@@ -99,13 +99,18 @@ impl Admission {
         Box::pin(self.wait(outgoing, tried, record)).await
     }
 
-    /// A backend for an attempt beside the one under way, if one has room at this
-    /// moment and nobody waits for it.
-    pub fn claim_now(&mut self, outgoing: &mut Outgoing, tried: &[usize]) -> Option<Claim> {
-        match self.pool.has_precedence() {
-            true => None,
-            false => self.enter(outgoing, tried).ok(),
-        }
+    /// A backend that is not in `tried` for a request that still occupies one: it
+    /// does not wait. Two that waited for each other's would wait in vain.
+    pub fn claim_at_once(
+        &mut self,
+        outgoing: &mut Outgoing,
+        tried: &[usize],
+    ) -> Result<Claim, Refusal> {
+        let claim = match self.pool.has_precedence() {
+            true => Err(Denied::Turn),
+            false => self.enter(outgoing, tried),
+        };
+        claim.map_err(Denied::refusal)
     }
 
     /// Waits for its turn in the queue, as often as it takes and for as long as

@@ -86,7 +86,7 @@ fn begin(
 ) -> Option<(Attempt, Request<RequestBody>)> {
     let may = has_tries(pool, tried)
         && may_repeat(pool, RetryReason::Timeout, client.worker.now_us()).is_ok();
-    let claim = may.then(|| admission.claim_now(twin, tried))??;
+    let claim = may.then(|| admission.claim_at_once(twin, tried))?.ok()?;
     let request = twin.take(pool.host_header(claim.picked.member, twin.has_host()))?;
     pool.counts.hedges.add(1);
     let number = tried.len() as u32;

@@ -128,8 +128,14 @@ async fn attempts(
     let mut course = Course::begin(client);
     let mut held = None;
     let refusal = loop {
-        let claim = admission.claim(&mut outgoing, course.tried(), record);
-        let claim = match clock.within(claim).await {
+        let claim = match &held {
+            Some(_) => Some(admission.claim_at_once(&mut outgoing, course.tried())),
+            None => {
+                let claim = admission.claim(&mut outgoing, course.tried(), record);
+                clock.within(claim).await
+            }
+        };
+        let claim = match claim {
             Some(Ok(claim)) => claim,
             Some(Err(refusal)) => break course.nobody_left(refusal),
             None => break course.out_of_time(),
