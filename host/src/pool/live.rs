@@ -105,6 +105,11 @@ impl Live {
         self.wrong.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
+    /// Attempts that went wrong since the last that went well.
+    pub fn bad_in_a_row(&self) -> u32 {
+        self.wrong.load(Relaxed)
+    }
+
     /// Notes whether the backend answered at all; true if that is a change.
     pub fn note_answer(&self, answered: bool) -> bool {
         // Read before write: while nothing changes, the line stays shared.

@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use super::Pool;
 use super::retry_budget::RetryBudget;
 
-/// A pool fails when its last attempts, so many for each of its backends, all did.
+/// A backend fails when so many attempts at it in a row went wrong.
 const FAILS_AFTER: u32 = 3;
 
 /// While a pool fails, one failed attempt in so many is still followed by
@@ -18,34 +19,27 @@ const LOOKS_EVERY: u32 = 10;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Retries {
-    /// Attempts in a row that got no answer, or one that is retried on. Written
-    /// at failures, and at the first success after them.
-    failed: AtomicU32,
+    /// Attempts that failed while the pool did.
+    in_vain: AtomicU32,
     noted_s: AtomicU64,
     /// Taken for a retry and once a second, never for a request.
     budget: Mutex<RetryBudget>,
 }
 
+impl Pool {
+    /// An attempt that has just failed may be followed by another. Where all who
+    /// are eligible fail, only a few may, that look again.
+    pub fn retries_are_of_use(&self) -> bool {
+        let mut eligible = self.members.list.iter().filter(|one| one.is_eligible());
+        let fails = eligible.all(|member| member.cell.bad_in_a_row() >= FAILS_AFTER);
+        !fails || self.retries.looks_again()
+    }
+}
+
 impl Retries {
-    /// An attempt was answered.
-    #[inline]
-    pub fn went_well(&self) {
-        if self.failed.load(Relaxed) != 0 {
-            self.failed.store(0, Relaxed);
-        }
-    }
-
-    /// An attempt was not.
-    pub fn went_wrong(&self) {
-        self.failed.fetch_add(1, Relaxed);
-    }
-
-    /// An attempt that has just failed may be followed by another in a pool of
-    /// so many backends. Not where all fail, but for a few that look again.
-    pub fn are_of_use(&self, backends: usize) -> bool {
-        let failed = self.failed.load(Relaxed);
-        let many = u32::try_from(backends).unwrap_or(u32::MAX);
-        failed < many.saturating_mul(FAILS_AFTER) || failed.is_multiple_of(LOOKS_EVERY)
+    fn looks_again(&self) -> bool {
+        let in_vain = self.in_vain.fetch_add(1, Relaxed).wrapping_add(1);
+        in_vain.is_multiple_of(LOOKS_EVERY)
     }
 
     /// Takes a retry out of the budget, if there is one left; see
@@ -75,20 +69,45 @@ impl Retries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{BackendSettings, PoolSettings};
+
+    fn pool() -> Pool {
+        let backend = |address: &str| BackendSettings::new(address.parse().expect("right"));
+        let backends = ["a:1", "b:1"].map(backend).to_vec();
+        Pool::new(PoolSettings::new("p", backends), None)
+    }
 
     #[test]
-    fn a_pool_whose_last_attempts_all_failed_is_rarely_asked_again() {
-        let retries = Retries::default();
-        let again: Vec<u32> = (1..=40)
-            .filter(|_| {
-                retries.went_wrong();
-                retries.are_of_use(2)
-            })
-            .collect();
-        assert_eq!(again, [1, 2, 3, 4, 5, 10, 20, 30, 40]);
-        retries.went_well();
-        retries.went_wrong();
-        assert!(retries.are_of_use(2), "one success and it is used again");
+    fn where_all_fail_one_in_ten_looks_again() {
+        let pool = pool();
+        let [a, b] = &pool.members.list[..] else {
+            unreachable!("there are two");
+        };
+        for _ in 0..100 {
+            a.cell.note_bad();
+            assert!(pool.retries_are_of_use(), "the other may be well");
+        }
+        b.cell.note_bad();
+        b.cell.note_bad();
+        assert!(pool.retries_are_of_use(), "that may be chance");
+        b.cell.note_bad();
+        let again = (0..100).filter(|_| pool.retries_are_of_use()).count();
+        assert_eq!(again, 10);
+        b.cell.note_good();
+        assert!((0..100).all(|_| pool.retries_are_of_use()));
+    }
+
+    #[test]
+    fn who_is_not_eligible_does_not_count() {
+        let pool = pool();
+        let [a, b] = &pool.members.list[..] else {
+            unreachable!("there are two");
+        };
+        for _ in 0..3 {
+            a.cell.note_bad();
+        }
+        b.standing.set_healthy(false);
+        assert!(!pool.retries_are_of_use());
     }
 
     #[test]

@@ -6,8 +6,9 @@
 /// Retries are compared with the requests of so many seconds, this one included.
 const WINDOW_S: u64 = 10;
 
-/// So many retries in a window are borne however few requests there are.
-const RESERVE: u64 = 3;
+/// So many retries in a window are borne however few requests there are: three a
+/// second.
+const RESERVE: u64 = 3 * WINDOW_S;
 
 /// What was spent, second by second. Pure: time and totals are told.
 #[derive(Debug, Default)]
@@ -104,10 +105,10 @@ mod tests {
     fn what_was_spent_is_forgotten_after_the_window() {
         let mut budget = RetryBudget::default();
         budget.note(0, 0);
-        assert_eq!(granted(&mut budget, 1, 100, 20), 20);
-        assert_eq!(granted(&mut budget, 9 * SECOND, 100, 20), 0);
+        assert_eq!(granted(&mut budget, 1, 1_000, 20), 200);
+        assert_eq!(granted(&mut budget, 9 * SECOND, 1_000, 20), 0);
         // The requests are as old, which leaves the reserve.
-        assert_eq!(granted(&mut budget, 10 * SECOND, 100, 20), RESERVE);
+        assert_eq!(granted(&mut budget, 10 * SECOND, 1_000, 20), RESERVE);
     }
 
     #[test]
@@ -123,7 +124,7 @@ mod tests {
         #[test]
         fn no_window_is_overspent(
             percent in 0..=100u8,
-            steps in prop::collection::vec((0..3_000_000u64, 0..50u64, 0..30usize), 1..200),
+            steps in prop::collection::vec((0..3_000_000u64, 0..500u64, 0..60usize), 1..200),
         ) {
             let mut budget = RetryBudget::default();
             let (mut now, mut requests) = (0, 0);

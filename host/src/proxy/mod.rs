@@ -168,7 +168,7 @@ async fn attempts(
                 clock.within(sending).await
             }
         };
-        let sent = sent.unwrap_or_else(|| Err(course.overdue(&pool, &mut attempt)));
+        let sent = sent.unwrap_or_else(|| Err(course.overdue(&mut attempt)));
         let member = attempt.picked().member;
         let next = match sent {
             Ok(answer) => {
@@ -221,7 +221,7 @@ async fn send(
         let SendError { mut cause, unsent } = match pool.send(member, request, alarm, reuse).await {
             Ok((response, connection)) => {
                 attempt.answered(response.status());
-                pool.attempt_answered(member, response.status());
+                pool.attempt_answered(member);
                 return Ok(Answer {
                     response,
                     connection,

@@ -71,7 +71,7 @@ impl Course {
     }
 
     /// The time is over in the middle of `attempt`.
-    pub fn overdue(&self, pool: &LocalPool, attempt: &mut Attempt) -> Cause {
+    pub fn overdue(&self, attempt: &mut Attempt) -> Cause {
         // The attempt had the connection's alarm, which is to say nothing now.
         self.client.watch.handling();
         if attempt.upload().waits_for_client() {
@@ -81,9 +81,6 @@ impl Course {
         // A later attempt had what the first one left: that blames nobody.
         let blamed = self.tried.is_empty();
         attempt.failed(blamed.then_some(Failure::Timeout));
-        if blamed {
-            pool.retries().went_wrong();
-        }
         Cause::TotalTimeout
     }
 
@@ -175,7 +172,7 @@ pub fn has_tries(pool: &LocalPool, tried: &[usize]) -> bool {
 /// request, that is charged to the budget.
 pub fn may_repeat(pool: &LocalPool, reason: RetryReason, now_us: u64) -> Result<(), RetryDenied> {
     let may = match reason {
-        _ if !pool.retries().are_of_use(pool.members()) => Err(RetryDenied::Failing),
+        _ if !pool.retries_are_of_use() => Err(RetryDenied::Failing),
         RetryReason::Connect => Ok(()),
         _ if pool.withdraw_retry(now_us) => Ok(()),
         _ => Err(RetryDenied::Budget),

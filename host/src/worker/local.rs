@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use crate::config::{BackendState, HostHeader, PoolSettings, StickySettings};
 use crate::generation::{Generation, Listening, Served};
 use crate::listener::Bound;
-use crate::pool::{Limiter, LiveCell, Member, Pool, Retries, Sessions, Snapshot};
+use crate::pool::{Limiter, LiveCell, Member, Pool, Sessions, Snapshot};
 use crate::proxy::RequestBody;
 use crate::strategy::{MembersHandle, Outcome, Picker};
 use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
@@ -199,21 +199,15 @@ impl LocalPool {
         self.snapshot.borrow().size()
     }
 
-    /// How many members there are, whatever speaks against them.
-    pub fn members(&self) -> usize {
-        self.backends.len()
-    }
-
-    /// How much trying again it bears.
-    #[inline]
-    pub fn retries(&self) -> &Retries {
-        &self.pool().retries
+    /// See [`Pool::retries_are_of_use`].
+    pub fn retries_are_of_use(&self) -> bool {
+        self.pool().retries_are_of_use()
     }
 
     /// Charges a retry to the pool's budget. False: it is spent.
     pub fn withdraw_retry(&self, now_us: u64) -> bool {
         let percent = self.settings().retry.budget;
-        self.retries().withdraw(now_us, self.begun(), percent)
+        self.pool().retries.withdraw(now_us, self.begun(), percent)
     }
 
     /// Requests that have come so far, over all workers.
@@ -295,9 +289,6 @@ impl LocalPool {
     /// Logs an attempt without an answer; loudly if the one before had one.
     pub fn attempt_failed(&self, member: usize, cause: &Cause) {
         let (pool, backend) = (&self.settings().name, self.backend_name(member));
-        if cause.failure().is_some() {
-            self.retries().went_wrong();
-        }
         if cause.failure().is_some() && self.cell(member).note_answer(false) {
             tracing::warn!(pool, backend, error = %cause, "backend does not answer");
         } else {
@@ -306,11 +297,7 @@ impl LocalPool {
     }
 
     /// Logs an answer of a backend that had given none.
-    pub fn attempt_answered(&self, member: usize, status: StatusCode) {
-        match self.settings().retry.on.has(status) {
-            true => self.retries().went_wrong(),
-            false => self.retries().went_well(),
-        }
+    pub fn attempt_answered(&self, member: usize) {
         if self.cell(member).note_answer(true) {
             tracing::info!(
                 pool = self.settings().name,
@@ -339,7 +326,7 @@ impl LocalPool {
         }
         self.queue().keep_house(now_us);
         self.pool().look_after(now_us);
-        self.retries().note(now_us, || self.begun());
+        self.pool().retries.note(now_us, || self.begun());
         let mut snapshot = self.snapshot.borrow_mut();
         let mut picker = self.picker.borrow_mut();
         picker.flush(now_us);

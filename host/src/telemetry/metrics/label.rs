@@ -109,7 +109,7 @@ values! {
     RetryDenied {
         /// The pool's retries of the last seconds are as many as it bears.
         Budget = "budget",
-        /// The pool's last attempts all failed.
+        /// The last attempts at all eligible backends failed.
         Failing = "failing",
     }
 }
