@@ -1,4 +1,4 @@
-//! Everything at once: backends that die, crawl and flap; strategies
+//! Everything at once: backends that die, stall, crawl and flap; strategies
 //! swapped, configurations reloaded, backends drained; and clients who check every
 //! byte of what they get.
 //!
@@ -68,6 +68,7 @@ impl Moody {
             };
             match now.load(Ordering::SeqCst) {
                 slow if slow == Mood::Slow as u8 => answer.after(Duration::from_millis(60)),
+                stalls if stalls == Mood::Stalled as u8 => Answer::silence(),
                 _ => answer,
             }
         };
@@ -90,7 +91,8 @@ impl Moody {
 fn config(backends: &[Moody], round: u64) -> String {
     let strategy = STRATEGIES[round as usize % STRATEGIES.len()];
     let pool = format!(
-        "tries = 4\nconnect-timeout = \"1s\"\nresponse-timeout = \"500ms\"\n\
+        "tries = 4\nconnect-timeout = \"1s\"\nresponse-timeout = \"500ms\"\nretry-on = [\"timeout\"]\n\
+         retry-budget = 100\n\
          keep-alive-connections = {}",
         8 + round % 5
     );

@@ -20,6 +20,7 @@ mod health;
 mod lifecycle;
 mod limits;
 mod log;
+mod matrix;
 mod metastable;
 mod metrics;
 mod mixed;

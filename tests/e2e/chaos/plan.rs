@@ -13,6 +13,8 @@ pub enum Mood {
     Well,
     /// It takes its time, less than the response timeout.
     Slow,
+    /// It takes requests and never answers.
+    Stalled,
     /// Nothing listens, and its connections are reset.
     Dead,
 }
@@ -74,7 +76,8 @@ impl Plan {
         let which = self.random.usize(..BACKENDS);
         match self.random.u8(..12) {
             0 | 1 => Act::Turn(which, Mood::Dead),
-            2 | 3 => Act::Turn(which, Mood::Slow),
+            2 => Act::Turn(which, Mood::Stalled),
+            3 => Act::Turn(which, Mood::Slow),
             4..=6 => Act::Turn(which, Mood::Well),
             7 => Act::HangUp(which),
             8 => Act::Reload(self.round),
