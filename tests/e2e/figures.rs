@@ -1,6 +1,6 @@
 //! Figures for people, not assertions: what a hostile plugin in one pool costs
 //! another pool's clients, how soon an upload is in force, and what clients see
-//! while backends die.
+//! while backends die, and what crowds of clients weigh.
 //!
 //!     cargo test --release -p anubis-tests --test e2e figures -- --ignored --nocapture
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anubis_tests::admin::Admin;
 use anubis_tests::client::get;
 use anubis_tests::load::Report;
-use anubis_tests::{Answer, Backend, Config, Load, Proxy, guests};
+use anubis_tests::{Answer, Backend, Client, Config, Load, Proxy, guests};
 
 /// How long each case is measured.
 const TIME: Duration = Duration::from_secs(5);
@@ -212,4 +212,74 @@ async fn what_killing_one_backend_of_three_costs() {
             println!("    {failure}");
         }
     }
+}
+
+/// Connections of a crowd: the open files that a test may have allow no more.
+const CROWD: u64 = 9_500;
+
+/// One listener with room for the crowd, and one backend.
+fn roomy(backend: &Backend) -> Config {
+    Config::balanced([backend]).global("max-connections = 15000")
+}
+
+#[tokio::test]
+#[ignore = "measures"]
+async fn what_idle_connections_weigh() {
+    let backend = Backend::named("a").start();
+    let config = roomy(&backend).listener("keep-alive = \"10m\"\nheader-timeout = \"10m\"");
+    let proxy = Proxy::start(config).await;
+    get(proxy.address(), "/").await;
+    let before = proxy.resident();
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(Client::connect(proxy.address()).await);
+    }
+    get(proxy.address(), "/").await;
+    let silent = proxy.resident();
+    for client in &mut crowd {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    let answered = proxy.resident();
+    println!(
+        "{CROWD} connections: {} B each before a request, {} B each after one",
+        silent.saturating_sub(before) / CROWD,
+        answered.saturating_sub(before) / CROWD
+    );
+}
+
+/// A byte a second from each, on heads that never end; meanwhile others ask.
+#[tokio::test]
+#[ignore = "measures for half a minute and asserts little"]
+async fn how_many_slow_heads_are_borne() {
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(roomy(&backend).listener("header-timeout = \"20s\"")).await;
+    get(proxy.address(), "/").await;
+    let before = proxy.resident();
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut client = Client::connect(proxy.address()).await;
+        client.send("GET / HTTP/1.1\r\nX: ").await;
+        crowd.push(client);
+    }
+    let alone = Instant::now();
+    let load = Load::start(proxy.address(), 4);
+    let mut refused = 0;
+    while alone.elapsed() < Duration::from_secs(8) {
+        for client in &mut crowd {
+            refused += u64::from(client.try_send("x").await.is_err());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let weight = proxy.resident().saturating_sub(before) / CROWD;
+    tell("beside slow heads", &load.stop().await);
+    println!("{CROWD} slow heads, {refused} writes refused, {weight} B each");
+    for client in &mut crowd {
+        let head = client.reader.head().await;
+        let status = head.ok().flatten().map_or(0, |head| head.status());
+        assert_eq!(status, 408);
+    }
+    println!(
+        "each was told 408 {:?} after the last had come",
+        alone.elapsed()
+    );
 }
