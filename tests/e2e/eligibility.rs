@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anubis_tests::client::get;
-use anubis_tests::{Answer, Backend, Config, Load, Metered, Proxy, within};
+use anubis_tests::{Answer, Backend, Client, Config, Gate, Load, Metered, Proxy, within};
 
 use crate::RELOADED;
 
 const EJECTED: &str = "backend ejected";
 const BACK: &str = "ejected backend is back";
+const STILL_ILL: &str = "ejected backend failed its trial";
 
 /// A backend that answers with its name, or with 503 while the switch is on.
 fn fickle(name: &'static str) -> (Backend, Arc<AtomicBool>) {
@@ -78,9 +79,9 @@ async fn a_trial_is_one_request_and_a_failed_one_ejects_for_longer() {
     proxy.log(EJECTED).await;
     let before = tries.load(Ordering::SeqCst);
     let load = Load::start(proxy.address(), 8);
-    let told = proxy.log("ejected backend failed its trial").await;
+    let told = proxy.log(STILL_ILL).await;
     assert_eq!(told["backend"], "bad");
-    proxy.log("ejected backend failed its trial").await;
+    proxy.log(STILL_ILL).await;
     load.stop().await;
     let trials = tries.load(Ordering::SeqCst) - before;
     assert!(
@@ -228,6 +229,14 @@ async fn too_few_eligible_ones_and_all_are_asked() {
     proxy
         .until("anubis_pool_panic", &[("pool", "web")], 1)
         .await;
+    let told = proxy
+        .process()
+        .log("panic: too few backends are eligible, all are asked")
+        .await;
+    assert_eq!(
+        (&told["pool"], &told["eligible"]),
+        (&"web".into(), &1.into())
+    );
     proxy.configure(config(0));
     within("nobody but the well one is asked", async {
         while answers(proxy.proxy(), 6).await.len() > 1 {}
@@ -236,6 +245,161 @@ async fn too_few_eligible_ones_and_all_are_asked() {
     proxy
         .until("anubis_pool_panic", &[("pool", "web")], 0)
         .await;
+    proxy.process().log("panic is over").await;
+}
+
+#[tokio::test]
+async fn b19_without_panic_nobody_is_asked_when_all_are_down() {
+    let ill = Answer::status("500 Internal Server Error", "ill");
+    let down = ["one", "two"].map(|name| Backend::named(name).answer(ill.clone()).start());
+    let config = Config::balanced(&down).pool("panic-threshold = 0");
+    let checks = "[pools.web.health-check]\npath = \"/healthz\"\ninterval = \"30ms\"\n";
+    let proxy = Proxy::start(format!("{config}\n{checks}")).await;
+    for _ in 0..2 {
+        proxy.log("backend is unhealthy").await;
+    }
+    within("503", async {
+        while get(proxy.address(), "/").await.status() != 503 {}
+    })
+    .await;
+    let asked = || {
+        let requests = down.iter().flat_map(Backend::log);
+        requests.filter(|one| one.target == "/").count()
+    };
+    let before = asked();
+    let report = Load::of(20, proxy.address(), 2).await;
+    assert_eq!(report.of("ill"), 0);
+    assert_eq!(asked(), before);
+}
+
+#[tokio::test]
+async fn b1_who_refuses_connections_is_ejected() {
+    let (good, _) = fickle("good");
+    let bad = Backend::refusing("bad").await;
+    let proxy = Proxy::start(Config::balanced([&good, &bad])).await;
+    assert_eq!(answers(&proxy, 12).await["good"], 12);
+    let told = proxy.log(EJECTED).await;
+    assert_eq!(told["backend"], "bad");
+}
+
+/// Trials that end with these answers.
+async fn nobody_pays_for(ill_answer: Answer) {
+    let (good, _) = fickle("good");
+    let bad = Backend::named("bad").answer(ill_answer).start();
+    let lines = "tries = 1\nresponse-timeout = \"300ms\"";
+    let config = Config::balanced([&good, &bad]).pool(lines);
+    let proxy = Proxy::start(watched(config, "ejection-time = \"50ms\"")).await;
+    answers(&proxy, 10).await;
+    proxy.log(EJECTED).await;
+    let asked = bad.seen().requests;
+    let load = Load::start(proxy.address(), 4);
+    for _ in 0..3 {
+        proxy.log(STILL_ILL).await;
+    }
+    let report = load.stop().await;
+    report.assert_none_failed();
+    assert!(bad.seen().requests >= asked + 3);
+}
+
+#[tokio::test]
+async fn nobody_pays_for_a_trial_that_ends_with_503() {
+    nobody_pays_for(Answer::status("503 Service Unavailable", "ill")).await;
+}
+
+#[tokio::test]
+async fn nobody_pays_for_a_trial_that_is_not_answered() {
+    nobody_pays_for(Answer::silence()).await;
+}
+
+#[tokio::test]
+async fn nobody_pays_for_a_trial_that_is_no_http() {
+    nobody_pays_for(Answer::raw("nonsense\r\n\r\n").then_close()).await;
+}
+
+#[tokio::test]
+async fn a_trial_is_over_with_the_head_of_a_long_answer() {
+    let (good, _) = fickle("good");
+    let gate = Gate::new();
+    let stream = Answer::head("200 OK", &[("Content-Length", "4")]).then_when(&gate);
+    let stream = stream.write("long");
+    let ill = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&ill);
+    let bad = Backend::named("bad")
+        .script(move |_| match switch.load(Ordering::SeqCst) {
+            true => Answer::status("503 Service Unavailable", "ill"),
+            false => stream.clone(),
+        })
+        .start();
+    let config = Config::balanced([&good, &bad]);
+    let proxy = Proxy::start(watched(config, "ejection-time = \"50ms\"")).await;
+    answers(&proxy, 10).await;
+    proxy.log(EJECTED).await;
+    ill.store(false, Ordering::SeqCst);
+    let mut waiting = Vec::new();
+    within("the backend to be back", async {
+        while !proxy.process().logged(BACK) {
+            let mut client = Client::connect(proxy.address()).await;
+            client.send_get("/").await;
+            client.head().await;
+            waiting.push(client);
+        }
+    })
+    .await;
+    gate.open();
+}
+
+#[tokio::test]
+async fn who_joins_a_running_pool_starts_slowly() {
+    let (old, _) = fickle("old");
+    let (new, _) = fickle("new");
+    let slow = "slow-start = \"60s\"";
+    let proxy = Proxy::start(Config::balanced([&old]).pool(slow)).await;
+    answers(&proxy, 2).await;
+    proxy.configure(Config::balanced([&old, &new]).pool(slow));
+    proxy.log(RELOADED).await;
+    let report = Load::of(600, proxy.address(), 4).await;
+    report.assert_none_failed();
+    let share = report.share("new");
+    assert!((0.04..0.2).contains(&share), "one of eleven: {share}");
+}
+
+#[tokio::test]
+async fn the_admin_api_and_metrics_tell_why_a_backend_is_not_asked() {
+    let (good, _) = fickle("good");
+    let (bad, ill) = fickle("bad");
+    ill.store(true, Ordering::SeqCst);
+    let lines = "slow-start = \"60s\"";
+    let config = Config::balanced([&good, &bad]).pool(lines);
+    let proxy = Metered::start(config).await;
+    let admin = proxy.admin();
+    let labels = [("pool", "web"), ("backend", "bad")];
+    proxy.until("anubis_backend_ejected", &labels, 0).await;
+    answers(proxy.proxy(), 10).await;
+    proxy.process().log(EJECTED).await;
+    proxy.until("anubis_backend_ejected", &labels, 1).await;
+    proxy.until("anubis_backend_eligible", &labels, 0).await;
+    let told = admin.get("/v1/pools/web/backends/bad").await.json;
+    assert_eq!(told["eligible"], false, "{told}");
+    assert_eq!(told["ejected"]["ejections"], 1, "{told}");
+    let left = told["ejected"]["trial_in_us"].as_u64();
+    assert!((1..=30_000_000).contains(&left.unwrap_or(0)), "{told}");
+    let told = admin.get("/v1/pools/web/backends/good").await.json;
+    assert_eq!(told["eligible"], true, "{told}");
+    assert!(told["ejected"].is_null() && told["slow_start_percent"].is_null());
+    let told = admin.get("/v1/pools").await.json;
+    let pool = &told["pools"][0];
+    assert_eq!(pool["backends"]["ejected"], 1, "{told}");
+    assert_eq!(pool["backends"]["eligible"], 1, "{told}");
+    assert_eq!(pool["panic"], false, "{told}");
+
+    let url = admin.url();
+    let ended = anubis_tests::proxy::run(["ctl", "--admin", &url, "backends", "web"]).await;
+    let mut lines = ended.stdout.lines();
+    let line = lines.find(|line| line.starts_with("bad "));
+    assert!(
+        line.is_some_and(|line| line.contains("ejected ")),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test]

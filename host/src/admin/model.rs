@@ -65,6 +65,8 @@ pub struct PoolSummary {
     pub name: String,
     pub strategy: StrategySummary,
     pub backends: BackendCounts,
+    /// So few are eligible that all are asked.
+    pub panic: bool,
     /// Attempts in flight to all its backends.
     pub in_flight: u64,
     /// Requests that wait until a backend has room.
@@ -87,6 +89,10 @@ pub struct BackendCounts {
     pub maintenance: usize,
     /// Those that fail their health checks, in whatever state they are.
     pub unhealthy: usize,
+    /// Those that are left out because of their answers.
+    pub ejected: usize,
+    /// Those that are active, healthy and not ejected.
+    pub eligible: usize,
 }
 
 /// `GET /v1/pools/{pool}`
@@ -144,10 +150,26 @@ pub struct Backend {
     pub latency_us: Option<u32>,
     /// EWMA of the failed share, 0 to 1.
     pub failures: f64,
+    /// It is active, healthy and not ejected.
+    pub eligible: bool,
+    /// While it is left out because of its answers; else null.
+    pub ejected: Option<BackendEjection>,
+    /// How much of its weight it has in a slow start; null when it has all.
+    pub slow_start_percent: Option<u32>,
     /// What its health checks say; null where the pool has none.
     pub health: Option<BackendHealth>,
     /// Attempts that have ended, since the start, by what became of them.
     pub attempts: BTreeMap<String, u64>,
+}
+
+/// What keeps an ejected backend out.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BackendEjection {
+    /// How long until a request may be its trial; 0: the next one is. Null: one is
+    /// just now.
+    pub trial_in_us: Option<u64>,
+    /// This one and those before it that are not forgiven yet.
+    pub ejections: u32,
 }
 
 /// What the health checks of a backend say.

@@ -9,7 +9,7 @@ use crate::generation::Served;
 use crate::health;
 use crate::history::Version;
 use crate::plugin::FaultKind;
-use crate::pool::{Member, Pool};
+use crate::pool::{Ejected, Member, Pool};
 use crate::strategy::{HandOver, Rehearsal, Strategy};
 use crate::telemetry::metrics::Attempted;
 
@@ -23,6 +23,7 @@ pub fn pool_summary(served: &Served) -> model::PoolSummary {
             standing: served.strategy.standing().as_str().to_owned(),
         },
         backends: model::BackendCounts::default(),
+        panic: served.pool.eligibility.is_in_panic(),
         in_flight: 0,
         queued: served.pool.queue.len() as u64,
     };
@@ -35,6 +36,8 @@ pub fn pool_summary(served: &Served) -> model::PoolSummary {
         };
         *count += 1;
         summary.backends.unhealthy += usize::from(!member.standing.is_healthy());
+        summary.backends.ejected += usize::from(member.standing.is_ejected());
+        summary.backends.eligible += usize::from(member.is_eligible());
     }
     summary
 }
@@ -88,12 +91,24 @@ pub fn backend(pool: &Pool, member: &Member, now_us: u64) -> model::Backend {
         in_flight: member.cell.in_flight(),
         latency_us: Some(member.cell.latency_us(now_us)).filter(|&latency| latency != 0),
         failures: f64::from(member.cell.failures(now_us)) / 10_000.0,
+        eligible: member.is_eligible(),
+        ejected: pool
+            .ejection(member)
+            .map(|ejected| ejection(ejected, now_us)),
+        slow_start_percent: pool.slow_start_percent(member, now_us),
         health: pool
             .settings
             .health_check
             .is_some()
             .then(|| health(&member.health.report())),
         attempts: attempts(member),
+    }
+}
+
+fn ejection(ejected: Ejected, now_us: u64) -> model::BackendEjection {
+    model::BackendEjection {
+        trial_in_us: ejected.until_us.map(|until| until.saturating_sub(now_us)),
+        ejections: ejected.ejections,
     }
 }
 

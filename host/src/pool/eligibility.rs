@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use super::outlier::{self, Outliers, Tally, Verdict};
+use super::growth;
+use super::outlier::{self, Ejected, Outliers, Tally, Verdict};
 use super::{Member, Pool, Queue};
 use crate::config::BackendState;
 use crate::telemetry::metrics::{Attempted, Ejection};
@@ -25,6 +26,8 @@ pub struct Eligibility {
     /// Microseconds; then the backends are compared.
     compare_us: AtomicU64,
     panics: AtomicBool,
+    /// What the log says of that.
+    panics_told: AtomicBool,
     watched: Mutex<Watched>,
     /// Who may be asked now is news for those who wait.
     queue: Arc<Queue>,
@@ -46,6 +49,7 @@ impl Default for Eligibility {
             step_us: AtomicU64::new(u64::MAX),
             compare_us: AtomicU64::new(0),
             panics: AtomicBool::new(false),
+            panics_told: AtomicBool::new(false),
             watched: Mutex::default(),
             queue: Arc::default(),
         }
@@ -216,10 +220,49 @@ impl Pool {
         self.eligibility.changed();
     }
 
+    /// How it stands with `member`, one of this pool, if it is ejected.
+    pub fn ejection(&self, member: &Member) -> Option<Ejected> {
+        // Without the lock where there is nothing to see.
+        let is_out = member.standing.is_ejected();
+        is_out.then(|| self.eligibility.lock().outliers.ejection(member.id))?
+    }
+
+    /// How many percent of its weight `member` has at `now_us`; `None`: all of it.
+    pub fn slow_start_percent(&self, member: &Member, now_us: u64) -> Option<u32> {
+        let since = member.standing.returned_us(now_us)?;
+        let window = u64::try_from(self.settings.slow_start.as_micros()).unwrap_or(u64::MAX);
+        growth::percent(now_us.saturating_sub(since), window)
+    }
+
+    /// Says when a panic begins and when it is over.
+    fn tell_of_panic(&self) {
+        let (panics, told) = (
+            self.eligibility.is_in_panic(),
+            &self.eligibility.panics_told,
+        );
+        // Read before write: while nothing changes, the line stays shared.
+        if told.load(Ordering::Relaxed) == panics || told.swap(panics, Ordering::Relaxed) == panics
+        {
+            return;
+        }
+        let members = self.members.list.iter();
+        let eligible = members.filter(|member| member.is_eligible()).count();
+        let pool = &self.settings.name;
+        match panics {
+            true => tracing::warn!(
+                pool,
+                eligible,
+                "panic: too few backends are eligible, all are asked"
+            ),
+            false => tracing::info!(pool, eligible, "panic is over"),
+        }
+    }
+
     /// What is done now and then: weights grow, backends are compared. Called by
     /// every worker; one of them does it.
     pub fn look_after(&self, now_us: u64) {
         let eligibility = &*self.eligibility;
+        self.tell_of_panic();
         if is_mine(&eligibility.step_us, now_us, u64::MAX) {
             eligibility.changed();
         }

@@ -17,6 +17,11 @@ pub fn step(elapsed_us: u64, window_us: u64) -> Option<u64> {
     (step < STEPS).then_some(step.max(1))
 }
 
+/// The same in percent.
+pub fn percent(elapsed_us: u64, window_us: u64) -> Option<u32> {
+    step(elapsed_us, window_us).map(|step| (step * 100 / STEPS) as u32)
+}
+
 /// When a backend that returned at `since_us` has one tenth more than `step`.
 pub fn next_us(since_us: u64, step: u64, window_us: u64) -> u64 {
     // Rounded up: a moment earlier it would still be the same step.

@@ -24,6 +24,7 @@ pub use eligibility::Eligibility;
 pub use limiter::Limiter;
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
+pub use outlier::Ejected;
 pub use queue::{Held, Place, Queue};
 pub use requests::Requests;
 pub use retries::Retries;

@@ -40,6 +40,15 @@ enum Out {
     OnTrial,
 }
 
+/// A backend that is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ejected {
+    /// When its trial may be, in microseconds; `None`: it is on trial.
+    pub until_us: Option<u64>,
+    /// This one and those before that are not forgiven.
+    pub ejections: u32,
+}
+
 /// What a trial came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -140,6 +149,19 @@ impl Outliers {
             .filter_map(until)
             .min()
             .unwrap_or(u64::MAX)
+    }
+
+    /// How it stands with `id`, if that is out.
+    pub fn ejection(&self, id: u32) -> Option<Ejected> {
+        let record = self.records.get(&id)?;
+        let until_us = match record.out? {
+            Out::Until(until) => Some(until),
+            Out::OnTrial => None,
+        };
+        Some(Ejected {
+            until_us,
+            ejections: record.ejections,
+        })
     }
 
     /// How many are out, on trial or not.
@@ -292,6 +314,12 @@ mod tests {
         let now = 30 * S;
         assert_eq!(outliers.trial(now, true), Some(1));
         assert_eq!(outliers.trial(now, true), None, "one at a time");
+        let on_trial = Ejected {
+            until_us: None,
+            ejections: 1,
+        };
+        assert_eq!(outliers.ejection(1), Some(on_trial));
+        assert_eq!(outliers.ejection(2), None);
         assert_eq!(outliers.tried(1, None, &settings(), now), Verdict::None);
         assert_eq!(outliers.trial(now, true), Some(1));
     }

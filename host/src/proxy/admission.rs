@@ -205,7 +205,7 @@ impl Admission {
             match self.pool.enter() {
                 Ok(slot) => self.slot = slot,
                 Err(AtLimit) => {
-                    self.pool.forgo(claim, self.client.worker.now_us());
+                    drop(claim);
                     return Err(Denied::Limit);
                 }
             }

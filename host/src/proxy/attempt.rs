@@ -80,6 +80,10 @@ impl Attempt {
         self.status = Some(status);
         self.latency_us = Some(latency_us);
         let failed = status.is_server_error();
+        if !is_of_gateway(status) {
+            // The head is enough: a stream or a tunnel may take hours.
+            self.lease.ends_trial(Some(true), now_us);
+        }
         self.lease.record(
             Sample {
                 latency_us: Some(latency_us),
@@ -160,7 +164,6 @@ impl Attempt {
 
     /// Whether the backend did its part; `None`: nobody can tell.
     fn verdict(&self) -> Option<bool> {
-        let is_of_gateway = |status: StatusCode| matches!(status.as_u16(), 502..=504);
         match self.end {
             End::Complete => self.status.map(|status| !is_of_gateway(status)),
             // We were not there: neither to read its answer, nor to be in time ourselves.
@@ -171,10 +174,13 @@ impl Attempt {
     }
 
     /// Tells outlier detection.
-    fn judge(&self) {
+    fn judge(&mut self) {
+        let verdict = self.verdict();
+        if self.picked.trial && self.lease.ends_trial(verdict, self.worker.now_us()) {
+            return;
+        }
         let (pool, member) = (self.lease.pool(), self.picked.member);
-        match self.verdict() {
-            verdict if self.picked.trial => pool.tried(member, verdict, self.worker.now_us()),
+        match verdict {
             Some(true) => self.lease.note_good(),
             Some(false) => pool.went_wrong(member, self.worker.now_us()),
             None => {}
@@ -199,6 +205,11 @@ impl Attempt {
     }
 }
 
+/// Such a status says that a backend, or what is behind it, is not there.
+pub fn is_of_gateway(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
         let pool = self.lease.pool();
@@ -206,6 +217,7 @@ impl Drop for Attempt {
         counts.attempted(self.result());
         pool.counts.received.add(self.upload.bytes());
         self.judge();
+        let pool = self.lease.pool();
         let wants_outcome = pool.wants_outcomes();
         if self.end == End::Complete && !wants_outcome {
             return;
@@ -241,9 +253,16 @@ mod tests {
     const SETTINGS: &str = "workers = 1\n[[listeners]]\naddress = '127.0.0.1:0'\n\
         [pools.p]\nstrategy = 'fallback'\nbackends = [{ address = '127.0.0.1:1', capacity = 1 }]\n";
 
+    const TWO: &str = "workers = 1\n[[listeners]]\naddress = '127.0.0.1:0'\n\
+        [pools.p]\nstrategy = 'fallback'\nbackends = [{ address = '127.0.0.1:1' }, { address = '127.0.0.1:2' }]\n";
+
     /// A worker without a thread of its own.
     fn worker() -> Rc<Worker> {
-        let settings = crate::config::parse(SETTINGS, Path::new("test.toml")).expect("right");
+        worker_with(SETTINGS)
+    }
+
+    fn worker_with(settings: &str) -> Rc<Worker> {
+        let settings = crate::config::parse(settings, Path::new("test.toml")).expect("right");
         let (engine, started) = (Engine::new().expect("an engine"), Instant::now());
         let publisher = Publisher::start(engine, settings, &Inheritance::default(), started);
         let first = publisher.expect("a free port").current();
@@ -256,6 +275,38 @@ mod tests {
             None,
             Arc::new(Heartbeats::new(started, 1)),
         )
+    }
+
+    #[test]
+    fn a_trial_is_over_however_its_request_ends() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+            let worker = worker_with(TWO);
+            let pool = Rc::clone(worker.generation().route("", "/").expect("the only pool"));
+            for _ in 0..5 {
+                pool.went_wrong(0, 0);
+            }
+            let mut now_us = 30_000_000;
+            assert!(pool.claim_trial(now_us - 1, true).is_none(), "not yet");
+            let claim = pool.claim_trial(now_us, true).expect("its time is over");
+            assert!(pool.claim_trial(now_us, true).is_none(), "one at a time");
+            drop(claim);
+            now_us += 1_000_000;
+            let claim = pool
+                .claim_trial(now_us, true)
+                .expect("the first said nothing");
+            // The client leaves.
+            drop(Attempt::begin(&worker, claim, 0));
+            now_us += 1_000_000;
+            let claim = pool.claim_trial(now_us, true).expect("nor did the second");
+            let mut attempt = Attempt::begin(&worker, claim, 0);
+            attempt.answered(StatusCode::OK);
+            let choice = pool.claim_member(pool.id_of(0), now_us);
+            assert!(matches!(choice, Choice::Backend(_)), "it is back");
+            drop(attempt);
+            now_us += 1_000_000;
+            assert!(pool.claim_trial(now_us, true).is_none());
+        });
     }
 
     #[test]

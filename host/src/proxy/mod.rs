@@ -172,11 +172,18 @@ async fn attempts(
         let member = attempt.picked().member;
         let next = match sent {
             Ok(answer) => {
-                let next = course.after_answer(&pool, member, answer.response.status(), &outgoing);
+                let status = answer.response.status();
+                let next = match attempt.picked().trial && attempt::is_of_gateway(status) {
+                    true => course.after_trial(&pool, member, None, &outgoing),
+                    false => course.after_answer(&pool, member, status, &outgoing),
+                };
                 if let Some(older) = held.replace(Held { attempt, answer }) {
                     older.discard(&pool);
                 }
                 next
+            }
+            Err(cause) if attempt.picked().trial && cause.failure().is_some() => {
+                course.after_trial(&pool, member, Some(cause), &outgoing)
             }
             Err(cause) => course.after_failure(&pool, member, cause, &outgoing),
         };

@@ -32,6 +32,8 @@ pub struct Course {
     client: Rc<Client>,
     /// Whom it has been sent to, as indices into the pool's members.
     tried: Vec<usize>,
+    /// How many of those were trials: for the backend's sake, not the request's.
+    trials: usize,
     /// Of the last attempt, if there was no answer.
     cause: Option<Cause>,
     /// Why there is another, until it begins.
@@ -46,6 +48,7 @@ impl Course {
         Course {
             client: Rc::clone(client),
             tried: Vec::new(),
+            trials: 0,
             cause: None,
             reason: None,
             all_failed: false,
@@ -117,8 +120,36 @@ impl Course {
         }
     }
 
+    /// What comes after the trial of `member`, an ejected backend that is still
+    /// ill. Without it the request would have gone to a better one: that one has
+    /// its turn now, whatever the pool retries.
+    pub fn after_trial(
+        &mut self,
+        pool: &LocalPool,
+        member: usize,
+        cause: Option<Cause>,
+        outgoing: &Outgoing,
+    ) -> Next {
+        self.has_tried(member);
+        self.trials += 1;
+        let reason = cause
+            .as_ref()
+            .map_or(Some(RetryReason::Status), Cause::reason);
+        self.cause = cause;
+        if !outgoing.can_be_sent() || !self.has_tries(pool) {
+            return Next::GiveUp;
+        }
+        self.reason = reason;
+        Next::Again(Duration::ZERO)
+    }
+
+    /// Trials are none of its tries, and at none of those that it might have.
+    fn has_tries(&self, pool: &LocalPool) -> bool {
+        has_tries(pool, &self.tried[self.trials.min(self.tried.len())..])
+    }
+
     fn after(&mut self, pool: &LocalPool, reason: RetryReason, outgoing: &Outgoing) -> Next {
-        if !outgoing.can_be_sent() || !has_tries(pool, &self.tried) {
+        if !outgoing.can_be_sent() || !self.has_tries(pool) {
             return Next::GiveUp;
         }
         if let Err(denied) = may_repeat(pool, reason, self.client.worker.now_us()) {

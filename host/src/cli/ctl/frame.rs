@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::table::{Table, printable};
-use super::text::{faults, health, latency, share, short, state};
+use super::text::{eligible, faults, health, latency, share, short, state};
 use crate::admin::model::{Backend, Pool, Strategy, Version};
 
 /// What was seen, and when.
@@ -65,6 +65,7 @@ fn backends(before: Option<&Pool>, now: &Pool, elapsed: Duration) -> Table {
     let mut table = Table::new(&[
         "  BACKEND",
         "STATE",
+        "ELIGIBLE",
         "HEALTH",
         ">WEIGHT",
         ">REQUESTS/S",
@@ -78,6 +79,7 @@ fn backends(before: Option<&Pool>, now: &Pool, elapsed: Duration) -> Table {
         table.row([
             format!("  {}", backend.name),
             state(backend.state).to_owned(),
+            eligible(backend),
             health(backend.health.as_ref()).to_owned(),
             backend.weight.to_string(),
             rate(earlier.map(attempts), attempts(backend), elapsed),

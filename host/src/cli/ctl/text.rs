@@ -19,6 +19,8 @@ pub fn pools(pools: &Pools) -> String {
         ">DRAIN",
         ">MAINTENANCE",
         ">UNHEALTHY",
+        ">EJECTED",
+        "PANIC",
         ">IN FLIGHT",
         ">QUEUED",
     ]);
@@ -32,6 +34,8 @@ pub fn pools(pools: &Pools) -> String {
             pool.backends.drain.to_string(),
             pool.backends.maintenance.to_string(),
             pool.backends.unhealthy.to_string(),
+            pool.backends.ejected.to_string(),
+            if pool.panic { "yes" } else { "-" }.to_owned(),
             pool.in_flight.to_string(),
             pool.queued.to_string(),
         ]);
@@ -51,6 +55,7 @@ pub fn backends(backends: &Backends) -> String {
         ">IN FLIGHT",
         ">LATENCY",
         ">FAILED",
+        "ELIGIBLE",
         "HEALTH",
     ]);
     for backend in &backends.backends {
@@ -64,6 +69,7 @@ pub fn backends(backends: &Backends) -> String {
             backend.in_flight.to_string(),
             latency(backend.latency_us),
             share(backend.failures),
+            eligible(backend),
             health_and_why(backend.health.as_ref()),
         ]);
     }
@@ -155,6 +161,22 @@ pub fn state(state: BackendState) -> &'static str {
         BackendState::Active => "active",
         BackendState::Drain => "drain",
         BackendState::Maintenance => "maintenance",
+    }
+}
+
+/// Whether nothing speaks against asking it; if something does, what.
+pub fn eligible(backend: &Backend) -> String {
+    if let Some(ejected) = &backend.ejected {
+        return match ejected.trial_in_us {
+            None => "on trial".to_owned(),
+            Some(0) => "ejected".to_owned(),
+            Some(us) => format!("ejected {} s", us.div_ceil(1_000_000)),
+        };
+    }
+    match backend.slow_start_percent {
+        _ if !backend.eligible => "no".to_owned(),
+        Some(percent) => format!("{percent} %"),
+        None => "yes".to_owned(),
     }
 }
 

@@ -87,6 +87,11 @@ pub fn write(sheet: &mut Sheet, generation: &Generation, now_us: u64) -> fmt::Re
         "1 while nothing speaks against asking the backend: neither its operator nor its health checks nor its answers.",
         backends().map(|(labels, one)| (labels, u32::from(one.is_eligible()))),
     )?;
+    sheet.gauge(
+        "anubis_backend_ejected",
+        "1 while the backend is left out because of its answers, until a trial goes well.",
+        backends().map(|(labels, one)| (labels, u32::from(one.standing.is_ejected()))),
+    )?;
     sheet.counter(
         "anubis_backend_ejections_total",
         "Times the backend was left out for a while because of its answers, by why.",

@@ -38,9 +38,21 @@ pub struct Claim {
 /// Room at a backend: counted in flight until it is dropped. Fields are dropped
 /// in their order: those who wait are told once, of all of it.
 pub struct Lease {
+    /// `None` where there is nothing to show, or it has been shown.
+    trial: Option<Trial>,
     in_flight: InFlight,
     slot: Option<Counted>,
     freed: Freed,
+}
+
+/// An ejected backend shows whether it is well again, until this is dropped.
+struct Trial {
+    pool: Rc<LocalPool>,
+    member: usize,
+    /// How it went. `None`: nobody can tell, and another request is the trial.
+    verdict: Option<bool>,
+    /// When it ended or, before that, when it began.
+    at_us: u64,
 }
 
 /// A request's place in its pool, where that has a limit.
@@ -68,6 +80,27 @@ impl Lease {
     /// The request's place is kept until this is dropped.
     pub fn holds(&mut self, slot: Option<Slot>) {
         self.slot = slot.map(Slot::untold);
+    }
+
+    /// If this is a trial that is not over, it is now; `good`: how it went, `None`
+    /// where that says nothing of the backend. False: it is none.
+    #[inline]
+    pub fn ends_trial(&mut self, good: Option<bool>, now_us: u64) -> bool {
+        match self.trial.take() {
+            Some(mut trial) => {
+                trial.verdict = good;
+                trial.at_us = now_us;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Drop for Trial {
+    #[cold]
+    fn drop(&mut self) {
+        self.pool.tried(self.member, self.verdict, self.at_us);
     }
 }
 
@@ -235,10 +268,15 @@ impl LocalPool {
     #[cold]
     fn claim_due_trial(self: &Rc<Self>, at_us: u64, repeatable: bool) -> Option<Claim> {
         let member = self.pool().trial(at_us, repeatable)?;
-        let Some(lease) = self.reserve(member) else {
-            self.pool().tried(member, None, at_us);
-            return None;
+        // Whichever way this ends, the trial does too.
+        let trial = Trial {
+            pool: Rc::clone(self),
+            member,
+            verdict: None,
+            at_us,
         };
+        let mut lease = self.reserve(member)?;
+        lease.trial = Some(trial);
         let picked = Picked {
             member,
             id: self.pool().members.list[member].id,
@@ -250,18 +288,11 @@ impl LocalPool {
         Some(Claim { picked, lease })
     }
 
-    /// The request does not take what it has claimed: if it was to be a trial,
-    /// another request is.
-    pub fn forgo(&self, claim: Claim, now_us: u64) {
-        if claim.picked.trial {
-            self.pool().tried(claim.picked.member, None, now_us);
-        }
-    }
-
     fn reserve(self: &Rc<Self>, member: usize) -> Option<Lease> {
         let member = &self.pool().members.list[member];
         let in_flight = InFlight::reserve(&member.cell, member.settings.capacity)?;
         Some(Lease {
+            trial: None,
             in_flight,
             slot: None,
             freed: Freed::of(self),
