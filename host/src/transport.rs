@@ -103,6 +103,9 @@ pub enum Cause {
     /// What came back is not HTTP/1.
     #[error("its answer is not HTTP/1: {0}")]
     Protocol(hyper::Error),
+    /// Its body is coded in a way that only one hop could undo, and this does not.
+    #[error("its answer has a transfer coding other than chunked")]
+    Coding,
     /// The client did not go on with its request body in time.
     #[error("the client's request body stalled")]
     RequestTimeout,

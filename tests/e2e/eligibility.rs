@@ -150,6 +150,21 @@ async fn who_fails_far_more_than_the_others_is_ejected() {
 }
 
 #[tokio::test]
+async fn who_is_far_slower_than_the_others_is_ejected_where_that_is_wanted() {
+    let fast = ["one", "two"].map(|name| Backend::named(name).start());
+    let slow = Backend::named("slow").delay(Duration::from_millis(150));
+    let slow = slow.start();
+    let config = Config::balanced(fast.iter().chain([&slow]));
+    let lines = "slow-factor = 5\ninterval = \"500ms\"\nmin-requests = 5\nmin-backends = 3";
+    let proxy = Proxy::start(watched(config, lines)).await;
+    let load = Load::start(proxy.address(), 16);
+    let told = proxy.log(EJECTED).await;
+    assert_eq!(told["backend"], "slow");
+    assert_eq!(told["reason"], "slow");
+    load.stop().await.assert_none_failed();
+}
+
+#[tokio::test]
 async fn an_ejection_survives_a_reload() {
     let (good, _) = fickle("good");
     let (bad, ill) = fickle("bad");

@@ -139,6 +139,56 @@ async fn chunked_wins_over_a_length_or_is_refused() {
     );
 }
 
+/// Whatever says how a response is framed other than plainly: 502, and the
+/// connection is not used again.
+#[tokio::test]
+async fn b11_framing_that_is_not_plain_is_502() {
+    let chunks = "5\r\nhello\r\n0\r\n\r\n";
+    for (version, fields) in [
+        ("HTTP/1.1", "Transfer-Encoding: gzip\r\n"),
+        ("HTTP/1.1", "Transfer-Encoding: gzip, chunked\r\n"),
+        ("HTTP/1.1", "Transfer-Encoding: chunked, chunked\r\n"),
+        (
+            "HTTP/1.1",
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        ),
+        (
+            "HTTP/1.1",
+            "Transfer-Encoding: identity\r\nContent-Length: 5\r\n",
+        ),
+        ("HTTP/1.0", "Transfer-Encoding: chunked\r\n"),
+    ] {
+        let answer = format!("{version} 200 OK\r\n{fields}\r\n{chunks}");
+        let backend = Backend::named("a").answer(Answer::raw(answer)).start();
+        let proxy = Proxy::start(Config::balanced([&backend])).await;
+        let response = get(proxy.address(), "/").await;
+        assert_eq!(
+            response.status(),
+            502,
+            "{version} {fields}: {}",
+            response.head
+        );
+        backend
+            .until("its connection to be closed", |seen| seen.open() == 0)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn b11_a_length_beside_chunked_ends_the_connection() {
+    let answer = Answer::head(
+        "200 OK",
+        &[("Content-Length", "3"), ("Transfer-Encoding", "chunked")],
+    )
+    .write("5\r\nhello\r\n0\r\n\r\n");
+    let backend = Backend::named("a").answer(answer).start();
+    let proxy = Proxy::start(Config::balanced([&backend])).await;
+    assert_eq!(get(proxy.address(), "/").await.text(), "hello");
+    backend
+        .until("its connection to be closed", |seen| seen.open() == 0)
+        .await;
+}
+
 #[tokio::test]
 async fn a_reset_after_the_whole_answer_does_not_spoil_it() {
     let backend = Backend::named("a")

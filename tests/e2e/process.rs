@@ -190,7 +190,10 @@ async fn x8_who_waits_while_the_process_stands_still_has_not_waited() {
             _ => Answer::text("a"),
         })
         .start();
+    // Without another, nobody would ever be ejected.
+    let spare = Backend::named("spare").start();
     let config = Config::balanced([&backend])
+        .backend(&spare, "priority = 1")
         .listener("header-timeout = \"2s\"\nkeep-alive = \"2s\"")
         .pool("response-timeout = \"2s\"");
     let proxy = Metered::start(config).await;

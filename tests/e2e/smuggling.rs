@@ -328,6 +328,8 @@ async fn s8_request_lines_that_are_none() {
             "GET / HTTP/11\r\nHost: h\r\n\r\n",
             "GET /\0 HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET http://h/#b HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /\x7f HTTP/1.1\r\nHost: h\r\n\r\n",
             "G(T / HTTP/1.1\r\nHost: h\r\n\r\n",
         ],

@@ -208,7 +208,16 @@ impl Framing {
                 .map_err(|fault| Violation { at: 0, fault });
         }
         let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
-        self.count(end)?;
+        // A request has no fragment (RFC 9112 section 3.2). Whoever drops one routes
+        // by another target than whoever does not.
+        let fragment = match self.place {
+            Place::Start => memchr(b'#', &bytes[..end]),
+            _ => None,
+        };
+        self.count(fragment.unwrap_or(end))?;
+        if let Some(at) = fragment {
+            return Err(malformed(at));
+        }
         self.line.add(&bytes[..end]);
         match bytes.get(end) {
             None => Ok(end),

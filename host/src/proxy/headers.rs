@@ -60,6 +60,18 @@ pub fn drop_false_length(headers: &mut HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.remove(CONTENT_LENGTH).is_some()
 }
 
+/// A response's body is in chunks or not coded at all. Other transfer codings
+/// would have to be undone here, because they are announced to one hop only (RFC
+/// 9112 section 6.1), and no request asks for any.
+pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
 /// Removes what a client claims about itself beyond what the proxy replaces: from
 /// all but `trusted` ones further `X-Forwarded-` fields and `X-Real-IP`; from
 /// everybody names that a backend's CGI-like interface could not tell from those

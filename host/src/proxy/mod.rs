@@ -169,23 +169,17 @@ async fn attempts(
             }
         };
         let sent = sent.unwrap_or_else(|| Err(course.overdue(&mut attempt)));
-        let member = attempt.picked().member;
+        let picked = *attempt.picked();
         let next = match sent {
             Ok(answer) => {
                 let status = answer.response.status();
-                let next = match attempt.picked().trial && attempt::is_of_gateway(status) {
-                    true => course.after_trial(&pool, member, None, &outgoing),
-                    false => course.after_answer(&pool, member, status, &outgoing),
-                };
+                let next = course.after_answer(&pool, &picked, status, &outgoing);
                 if let Some(older) = held.replace(Held { attempt, answer }) {
                     older.discard(&pool);
                 }
                 next
             }
-            Err(cause) if attempt.picked().trial && cause.failure().is_some() => {
-                course.after_trial(&pool, member, Some(cause), &outgoing)
-            }
-            Err(cause) => course.after_failure(&pool, member, cause, &outgoing),
+            Err(cause) => course.after_failure(&pool, &picked, cause, &outgoing),
         };
         match next {
             Next::Again(pause) if clock.pauses(client, pause).await => {}
@@ -226,6 +220,11 @@ async fn send(
             .answered_within(pool.limits.response_timeout);
         attempt.sends(request.body().upload());
         let SendError { mut cause, unsent } = match pool.send(member, request, alarm, reuse).await {
+            // Its connection ends with it.
+            Ok((response, _)) if !headers::is_plainly_framed(response.headers()) => SendError {
+                cause: Cause::Coding,
+                unsent: None,
+            },
             Ok((response, connection)) => {
                 attempt.answered(response.status());
                 pool.attempt_answered(member);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, is_of_gateway};
 use super::error::Refusal;
 use super::request::Outgoing;
 use crate::connection::Client;
@@ -13,7 +13,7 @@ use crate::strategy::Failure;
 use crate::telemetry::metrics::{Refused, RetryDenied, RetryReason};
 use crate::timer::Alarm;
 use crate::transport::Cause;
-use crate::worker::LocalPool;
+use crate::worker::{LocalPool, Picked};
 
 /// No pause is longer than so many times `retry-backoff`, as in Envoy.
 const LONGEST_PAUSE: u32 = 10;
@@ -87,30 +87,36 @@ impl Course {
         Cause::TotalTimeout
     }
 
-    /// What comes after an answer of `member` with this status.
+    /// What comes after an answer with this status.
     pub fn after_answer(
         &mut self,
         pool: &LocalPool,
-        member: usize,
+        picked: &Picked,
         status: StatusCode,
         outgoing: &Outgoing,
     ) -> Next {
+        if picked.trial && is_of_gateway(status) {
+            return self.after_trial(pool, picked.member, None, outgoing);
+        }
         if !pool.settings().retry.on.has(status) {
             return Next::GiveUp;
         }
-        self.has_tried(member);
+        self.has_tried(picked.member);
         self.after(pool, RetryReason::Status, outgoing)
     }
 
-    /// What comes after an attempt at `member` without an answer.
+    /// What comes after an attempt without an answer.
     pub fn after_failure(
         &mut self,
         pool: &LocalPool,
-        member: usize,
+        picked: &Picked,
         cause: Cause,
         outgoing: &Outgoing,
     ) -> Next {
-        self.has_tried(member);
+        if picked.trial && cause.failure().is_some() {
+            return self.after_trial(pool, picked.member, Some(cause), outgoing);
+        }
+        self.has_tried(picked.member);
         let reason = cause.reason();
         self.cause = Some(cause);
         match reason {
@@ -123,7 +129,7 @@ impl Course {
     /// What comes after the trial of `member`, an ejected backend that is still
     /// ill. Without it the request would have gone to a better one: that one has
     /// its turn now, whatever the pool retries.
-    pub fn after_trial(
+    fn after_trial(
         &mut self,
         pool: &LocalPool,
         member: usize,
