@@ -43,7 +43,7 @@ impl Retries {
     }
 
     /// Takes a retry out of the budget, if there is one left; see
-    /// [`RetryBudget::withdraw`].
+    /// `RetryBudget::withdraw`.
     pub fn withdraw(&self, now_us: u64, requests: u64, percent: u8) -> bool {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         budget.withdraw(now_us, requests, percent)
