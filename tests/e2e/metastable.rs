@@ -3,7 +3,7 @@
 //!
 //! The figure, with half a minute of outage:
 //!
-//!     METASTABLE_SECONDS=30 cargo test -p anubis-tests --test e2e metastable -- --nocapture
+//!     ANUBIS_METASTABLE_SECONDS=30 cargo test -p anubis-tests --test e2e metastable -- --nocapture
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use anubis_tests::{Answer, Backend, Config, Load};
 
 /// How long nobody answers.
 fn outage() -> Duration {
-    let seconds = std::env::var("METASTABLE_SECONDS");
+    let seconds = std::env::var("ANUBIS_METASTABLE_SECONDS");
     let seconds = seconds.ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(3))
 }

