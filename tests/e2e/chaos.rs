@@ -11,7 +11,8 @@
 //! - an answer is the one to its request, byte for byte;
 //! - no request that changes something is done twice, and one that was answered
 //!   with success was done;
-//! - while a backend is well, every request that may be repeated is answered;
+//! - while a backend is well, and has been for a few seconds, every request that may
+//!   be repeated is answered;
 //! - in the end nothing is left: no attempt, no request is counted as under way.
 
 mod clients;

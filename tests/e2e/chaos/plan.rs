@@ -6,6 +6,10 @@ use std::time::Duration;
 /// How many backends there are.
 pub const BACKENDS: usize = 4;
 
+/// Acts after which a backend that came back is one to rely on: the proxy has
+/// found out by then that it is well.
+const PROVEN: u64 = 20;
+
 /// How a backend behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -39,6 +43,8 @@ pub struct Plan {
     round: u64,
     moods: [Mood; BACKENDS],
     states: [&'static str; BACKENDS],
+    /// The round from which each takes requests; `None`: it does not.
+    takes_since: [Option<u64>; BACKENDS],
 }
 
 impl Plan {
@@ -46,9 +52,11 @@ impl Plan {
     pub fn new(seed: u64) -> Plan {
         Plan {
             random: fastrand::Rng::with_seed(seed),
-            round: 0,
+            // All were well before.
+            round: PROVEN,
             moods: [Mood::Well; BACKENDS],
             states: ["active"; BACKENDS],
+            takes_since: [Some(0); BACKENDS],
         }
     }
 
@@ -87,7 +95,8 @@ impl Plan {
         }
     }
 
-    /// Two backends stay well, so that one does while the other changes.
+    /// Two backends stay well, so that one does while the other changes, and one of
+    /// them has been for some time.
     fn leaves_somebody(&self, act: Act) -> bool {
         let mut after = (self.moods, self.states);
         match act {
@@ -95,10 +104,13 @@ impl Plan {
             Act::State(which, state) => after.1[which] = state,
             Act::HangUp(_) | Act::Reload(_) | Act::Swap(_) => {}
         }
-        let takes = |which: &usize| {
-            matches!(after.0[*which], Mood::Well | Mood::Slow) && after.1[*which] == "active"
+        let takes = |which: &usize| takes(after.0[*which], after.1[*which]);
+        let proven = |which: usize| {
+            let since = self.takes_since[which];
+            since.is_some_and(|since| self.round >= since + PROVEN)
         };
-        (0..BACKENDS).filter(takes).count() >= 2
+        let take: Vec<usize> = (0..BACKENDS).filter(takes).collect();
+        take.len() >= 2 && take.into_iter().any(proven)
     }
 
     fn note(&mut self, act: Act) {
@@ -107,7 +119,20 @@ impl Plan {
             Act::State(which, state) => self.states[which] = state,
             Act::HangUp(_) | Act::Reload(_) | Act::Swap(_) => {}
         }
+        for which in 0..BACKENDS {
+            let takes = takes(self.moods[which], self.states[which]);
+            let since = &mut self.takes_since[which];
+            *since = match takes {
+                true => Some(since.unwrap_or(self.round)),
+                false => None,
+            };
+        }
     }
+}
+
+/// A backend like this answers what it is asked.
+fn takes(mood: Mood, state: &str) -> bool {
+    matches!(mood, Mood::Well | Mood::Slow) && state == "active"
 }
 
 #[test]
