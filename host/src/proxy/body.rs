@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
+use super::headers;
 use crate::connection::{Client, Watch};
 
 /// The client's body on its way to a backend.
@@ -207,6 +208,20 @@ impl RequestBody {
     }
 }
 
+/// The next frame; trailers are left only what may stand in them.
+fn poll_cleaned(
+    incoming: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let mut frame = Pin::new(incoming).poll_frame(cx);
+    if let Poll::Ready(Some(Ok(frame))) = &mut frame
+        && let Some(trailers) = frame.trailers_mut()
+    {
+        headers::strip_from_trailers(trailers);
+    }
+    frame
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
@@ -227,7 +242,7 @@ impl Body for RequestBody {
                 return Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))));
             }
         };
-        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = poll_cleaned(incoming, cx) else {
             if !self.upload.waits_for_client() {
                 self.moved(Progress::Client);
             }
@@ -296,7 +311,7 @@ impl Body for ResponseBody {
         match &mut *self {
             ResponseBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             ResponseBody::Upstream { incoming, exchange } => {
-                let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+                let Poll::Ready(frame) = poll_cleaned(incoming, cx) else {
                     exchange.waits_for_backend();
                     return Poll::Pending;
                 };

@@ -7,8 +7,9 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap,
+    HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -18,6 +19,20 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 const PROTOCOL: HeaderValue = HeaderValue::from_static("http");
+const NEVER_IN_TRAILERS: [HeaderName; 12] = [
+    AUTHORIZATION,
+    CONTENT_LENGTH,
+    COOKIE,
+    EXPECT,
+    FORWARDED,
+    HOST,
+    SET_COOKIE,
+    VIA,
+    WWW_AUTHENTICATE,
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+];
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 const UPGRADE_OPTION: HeaderValue = HeaderValue::from_static("upgrade");
 /// RFC 9110 section 7.6.3: received protocol version and a pseudonym.
@@ -85,6 +100,17 @@ pub fn strip_claims(headers: &mut HeaderMap, trusted: bool) {
     let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
     for name in claims {
         headers.remove(name);
+    }
+}
+
+/// Removes from trailers what may stand in a head only (RFC 9110 section 6.5.1):
+/// whatever frames, routes or authenticates a message, and what proxies say. Some
+/// readers merge trailers into the head, where these would count.
+pub fn strip_from_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    strip_claims(trailers, false);
+    for name in NEVER_IN_TRAILERS {
+        trailers.remove(name);
     }
 }
 
