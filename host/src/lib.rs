@@ -22,6 +22,7 @@ pub mod server;
 pub mod strategy;
 pub mod telemetry;
 mod timer;
+pub mod toolkit;
 mod transport;
 mod upgrade;
 mod watchdog;

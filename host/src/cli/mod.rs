@@ -60,6 +60,7 @@ Exit codes:
   2  the configuration or the command line is wrong
   3  a plugin was refused
   4  the address of a listener could not be bound
+  5  the compiler that a plugin needs is not installed
   130  a second signal ended it at once
 
 Signals:
@@ -86,6 +87,7 @@ enum Exit {
     Configuration = 2,
     Plugin = 3,
     Bind = 4,
+    Compiler = 5,
 }
 
 /// Does what the arguments say.

@@ -1,5 +1,6 @@
 //! `anubis plugin`: for those who write plugins, one file a subcommand.
 
+mod build;
 mod inspect;
 
 use clap::{Args, Subcommand};
@@ -15,12 +16,14 @@ pub struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Build(build::Build),
     Inspect(inspect::Inspect),
 }
 
 impl Plugin {
     pub(super) fn execute(self) -> Exit {
         match self.command {
+            Command::Build(build) => build.execute(),
             Command::Inspect(inspect) => inspect.execute(),
         }
     }

@@ -1,29 +1,21 @@
 //! Sources to core modules, in a way that gives the same bytes anywhere.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use guest_toolchain::{TARGET, Toolchain};
 
 use crate::plugin::Plugin;
-use crate::toolchain::{TARGET, Toolchain};
-
-/// The release profile of the plugins. Cargo takes profiles only from the root
-/// manifest, where they would be the proxy's too.
-const PROFILE: [&str; 7] = [
-    "profile.release.opt-level=3",
-    "profile.release.lto=\"fat\"",
-    "profile.release.codegen-units=1",
-    "profile.release.panic=\"abort\"",
-    "profile.release.strip=\"symbols\"",
-    "profile.release.debug=false",
-    "profile.release.overflow-checks=false",
-];
 
 /// Everything that is the same for all plugins and decides on their bytes, as
 /// part of the digest of their sources.
 pub fn settings() -> String {
-    PROFILE.join("\n")
+    profile().join("\n")
+}
+
+/// Names are left out of the shipped components: nobody has to debug them.
+fn profile() -> [String; 7] {
+    guest_toolchain::profile("symbols")
 }
 
 /// Compiles plugins.
@@ -63,11 +55,14 @@ impl<'a> Compiler<'a> {
             TARGET,
         ]);
         cargo.arg("--target-dir").arg(&self.target_directory);
-        for setting in PROFILE {
-            cargo.args(["--config", setting]);
+        for setting in profile() {
+            cargo.args(["--config", &setting]);
         }
         cargo.args(self.toolchain.cargo_arguments());
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", self.flags());
+        cargo.env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            self.toolchain.flags(self.root, "/anubis"),
+        );
         let status = cargo
             .status()
             .with_context(|| format!("running {:?}", cargo.get_program()))?;
@@ -78,29 +73,4 @@ impl<'a> Compiler<'a> {
         let file = self.target_directory.join(file);
         std::fs::read(&file).with_context(|| format!("plugin {}: {}", plugin.name, file.display()))
     }
-
-    /// No path of this machine goes into a component.
-    fn flags(&self) -> OsString {
-        let mut remapped = vec![(self.root.to_path_buf(), "/anubis")];
-        remapped.extend(cargo_home().map(|home| (home, "/cargo")));
-        remapped.extend(self.toolchain.remapped());
-        let mut flags = OsString::new();
-        for (position, (path, name)) in remapped.iter().enumerate() {
-            if position > 0 {
-                flags.push("\x1f");
-            }
-            flags.push("--remap-path-prefix=");
-            flags.push(path);
-            flags.push("=");
-            flags.push(name);
-        }
-        flags
-    }
-}
-
-fn cargo_home() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
-    std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(home)
 }

@@ -9,7 +9,6 @@ mod compile;
 mod component;
 mod manifest;
 mod plugin;
-mod toolchain;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,9 +17,9 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use compile::Compiler;
+use guest_toolchain::{Choice, Toolchain};
 use manifest::{Entry, Manifest};
 use plugin::Plugin;
-use toolchain::{Choice, Toolchain};
 
 /// Builds the shipped strategies (plugins/*) into components.
 #[derive(Debug, Parser)]

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::component::Component;
 use crate::plugin::{self, Plugin};
-use crate::toolchain::Toolchain;
+use guest_toolchain::Toolchain;
 
 /// All components, by name.
 #[derive(Debug, Serialize, Deserialize)]

@@ -59,7 +59,8 @@ pub fn find(root: &Path) -> Result<Vec<Plugin>> {
     for entry in std::fs::read_dir(&directory).with_context(|| directory.display().to_string())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !["sdk", "rebuild"].contains(&name.as_str()) && entry.path().join("Cargo.toml").exists()
+        if !["sdk", "rebuild", "toolchain"].contains(&name.as_str())
+            && entry.path().join("Cargo.toml").exists()
         {
             names.insert(name);
         }

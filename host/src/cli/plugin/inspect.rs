@@ -38,19 +38,8 @@ Exit codes:
 
 impl Inspect {
     pub(in crate::cli) fn execute(&self) -> Exit {
-        match self.report() {
-            Ok((binary, report)) => {
-                let text = match self.json {
-                    true => format!("{:#}\n", as_json(&binary, &report)),
-                    false => as_lines(&binary, &report),
-                };
-                // If nobody listens, nobody wants to know.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                match report.verdict {
-                    Ok(_) => Exit::Well,
-                    Err(_) => Exit::Plugin,
-                }
-            }
+        match self.read().and_then(|binary| show(&binary, self.json)) {
+            Ok(exit) => exit,
             Err(error) => {
                 say(format_args!("{error:#}"));
                 Exit::Failed
@@ -58,18 +47,32 @@ impl Inspect {
         }
     }
 
-    fn report(&self) -> anyhow::Result<(Binary, Report)> {
+    fn read(&self) -> anyhow::Result<Binary> {
         let settings = StrategySettings::new(self.plugin.clone());
         let Some(binary) = strategy::read(&settings)? else {
             anyhow::bail!("{} is no plugin: it is part of the proxy", self.plugin);
         };
-        let engine = Engine::with(CompilerSettings {
-            child: Some(CompileSettings::default().time),
-            cache: None,
-        })?;
-        let report = Report::of(&engine, &binary);
-        Ok((binary, report))
+        Ok(binary)
     }
+}
+
+/// Looks at a plugin, and says on standard output what it is.
+pub(super) fn show(binary: &Binary, json: bool) -> anyhow::Result<Exit> {
+    let engine = Engine::with(CompilerSettings {
+        child: Some(CompileSettings::default().time),
+        cache: None,
+    })?;
+    let report = Report::of(&engine, binary);
+    let text = match json {
+        true => format!("{:#}\n", as_json(binary, &report)),
+        false => as_lines(binary, &report),
+    };
+    // If nobody listens, nobody wants to know.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(match report.verdict {
+        Ok(_) => Exit::Well,
+        Err(_) => Exit::Plugin,
+    })
 }
 
 fn as_lines(binary: &Binary, report: &Report) -> String {

@@ -1,5 +1,7 @@
-//! Which compiler builds the plugins.
+//! Which compiler builds plugins that are written in Rust, and with which settings:
+//! for the shipped ones (`plugins/rebuild`) and for anybody's (`anubis plugin build`).
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,6 +9,23 @@ use anyhow::{Result, bail};
 
 /// The one target.
 pub const TARGET: &str = "wasm32-unknown-unknown";
+
+/// The release profile of plugins, as `cargo --config` takes it. Given there, because
+/// cargo takes profiles only from the root manifest of a workspace.
+///
+/// `strip` is what is left out: `symbols`, or `debuginfo` where a backtrace is to have
+/// the names of functions.
+pub fn profile(strip: &str) -> [String; 7] {
+    [
+        "profile.release.opt-level=3".into(),
+        "profile.release.lto=\"fat\"".into(),
+        "profile.release.codegen-units=1".into(),
+        "profile.release.panic=\"abort\"".into(),
+        format!("profile.release.strip=\"{strip}\""),
+        "profile.release.debug=false".into(),
+        "profile.release.overflow-checks=false".into(),
+    ]
+}
 
 /// Which toolchain the caller wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -34,7 +53,8 @@ pub enum Toolchain {
     },
 }
 
-const MISSING: &str = "no toolchain for wasm32-unknown-unknown. Install one of:\n\
+/// What to install where there is none.
+pub const MISSING: &str = "no toolchain for wasm32-unknown-unknown. Install one of:\n\
     - with rustup:  rustup target add wasm32-unknown-unknown\n\
     - on Debian:    apt-get install rustc-web cargo-web rust-web-src lld-19";
 
@@ -97,9 +117,28 @@ impl Toolchain {
         }
     }
 
+    /// What keeps paths of this machine out of the component, as the value of
+    /// `CARGO_ENCODED_RUSTFLAGS`; `sources` are called `name` in it.
+    pub fn flags(&self, sources: &Path, name: &'static str) -> OsString {
+        let mut remapped = vec![(sources.to_path_buf(), name)];
+        remapped.extend(cargo_home().map(|home| (home, "/cargo")));
+        remapped.extend(self.remapped());
+        let mut flags = OsString::new();
+        for (position, (path, name)) in remapped.iter().enumerate() {
+            if position > 0 {
+                flags.push("\x1f");
+            }
+            flags.push("--remap-path-prefix=");
+            flags.push(path);
+            flags.push("=");
+            flags.push(name);
+        }
+        flags
+    }
+
     /// Directories that may end up in the compiled code as the place of a
     /// panic, and what to call each instead.
-    pub fn remapped(&self) -> Vec<(PathBuf, &'static str)> {
+    fn remapped(&self) -> Vec<(PathBuf, &'static str)> {
         match self {
             Self::Prebuilt { .. } => Vec::new(),
             Self::Debian { sources, .. } => vec![(sources.clone(), "/rust")],
@@ -123,6 +162,13 @@ fn is_build_setting(name: &str) -> bool {
         "RUSTC_WORKSPACE_WRAPPER",
     ];
     of_cargo.iter().any(|prefix| name.starts_with(prefix)) || exact.contains(&name)
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
 }
 
 fn prebuilt() -> Option<Toolchain> {

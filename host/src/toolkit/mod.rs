@@ -1,0 +1,19 @@
+//! For those who write plugins: from an idea to a tested component, in any language
+//! that compiles to WebAssembly, with no other tool of the WebAssembly world.
+//!
+//! Nothing here is used while the proxy serves.
+
+mod encode;
+mod language;
+mod manifest;
+mod project;
+#[allow(dead_code)]
+mod recipe;
+// The recipes of the languages to come use all of it.
+#[allow(dead_code)]
+mod tools;
+
+pub use language::Language;
+pub use manifest::{Manifest, Shape, TestSettings};
+pub use project::{Built, Project};
+pub use tools::Missing;

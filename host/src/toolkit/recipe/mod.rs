@@ -1,0 +1,38 @@
+//! How plugins are compiled, one file a language.
+
+pub mod rust;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::manifest::Manifest;
+
+/// How one language is compiled.
+pub struct Recipe {
+    /// Whether a folder's files look like a project of this language.
+    pub recognise: fn(&Path) -> bool,
+    /// Sources to a core module or a component, the same bytes from the same sources
+    /// in any folder.
+    pub compile: fn(&Job<'_>) -> Result<Vec<u8>>,
+}
+
+/// What a recipe is to compile.
+pub struct Job<'a> {
+    /// Where the sources are: an absolute path.
+    pub folder: &'a Path,
+    /// Where anything may be left: an absolute path, in a folder that is there.
+    pub scratch: &'a Path,
+    /// What the project says of itself.
+    pub manifest: &'a Manifest,
+}
+
+/// Whether a file whose name ends with `suffix` is in `folder` itself.
+pub fn has_file_ending(folder: &Path, suffix: &str) -> bool {
+    let Ok(entries) = folder.read_dir() else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().ends_with(suffix))
+}
