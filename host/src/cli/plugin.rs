@@ -2,6 +2,7 @@
 
 mod build;
 mod inspect;
+mod new;
 
 use clap::{Args, Subcommand};
 
@@ -18,6 +19,7 @@ pub struct Plugin {
 enum Command {
     Build(build::Build),
     Inspect(inspect::Inspect),
+    New(new::New),
 }
 
 impl Plugin {
@@ -25,6 +27,7 @@ impl Plugin {
         match self.command {
             Command::Build(build) => build.execute(),
             Command::Inspect(inspect) => inspect.execute(),
+            Command::New(new) => new.execute(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod manifest;
 mod project;
 #[allow(dead_code)]
 mod recipe;
+pub mod template;
 // The recipes of the languages to come use all of it.
 #[allow(dead_code)]
 mod tools;

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::manifest::Manifest;
+use super::template::Template;
 
 /// How one language is compiled.
 pub struct Recipe {
@@ -15,6 +16,8 @@ pub struct Recipe {
     /// Sources to a core module or a component, the same bytes from the same sources
     /// in any folder.
     pub compile: fn(&Job<'_>) -> Result<Vec<u8>>,
+    /// What a new project begins with.
+    pub template: Template,
 }
 
 /// What a recipe is to compile.

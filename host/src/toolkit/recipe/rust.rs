@@ -8,12 +8,48 @@ use guest_toolchain::{Choice, TARGET, Toolchain, profile};
 use serde_json::Value;
 
 use super::{Job, Recipe};
+use crate::toolkit::template::{Template, files};
 use crate::toolkit::tools::{self, Missing};
 
 pub const RECIPE: Recipe = Recipe {
     recognise: |folder| folder.join("Cargo.toml").exists(),
     compile,
+    template: Template {
+        simple: files!("examples/plugins/rust":
+            "Cargo.toml", "README.md", "plugin.toml", "src/lib.rs", "src/tests.rs",
+        ),
+        learning: &[],
+        planned: &[],
+        // The crate is not published: a project gets its sources.
+        common: &[(
+            "anubis-strategy",
+            files!("plugins/sdk":
+                "Cargo.toml", "src/draw.rs", "src/export.rs", "src/glue.rs", "src/identity.rs",
+                "src/imports.rs", "src/lib.rs", "src/load.rs", "src/options/json.rs",
+                "src/options/mod.rs", "src/random.rs", "src/rendezvous.rs", "src/rotation.rs",
+                "src/strategy.rs", "src/testing.rs", "src/types.rs",
+            ),
+        )],
+        replaced: &[
+            ("../../../plugins/sdk", "anubis-strategy"),
+            ("\"../../wit\"", "\"../wit\""),
+            ("rust-version.workspace = true\n", ""),
+            (
+                "version.workspace = true",
+                concat!("version = \"", env!("CARGO_PKG_VERSION"), "\""),
+            ),
+            ("edition.workspace = true", "edition = \"2024\""),
+            ("license.workspace = true\n", ""),
+            ("publish.workspace = true", "publish = false"),
+            ("wit-bindgen = { workspace = true }", WIT_BINDGEN),
+            ("[dev-dependencies]\nproptest = { workspace = true }\n", ""),
+        ],
+    },
 };
+
+/// As in the workspace.
+const WIT_BINDGEN: &str = "wit-bindgen = { version = \"=0.61.1\", default-features = false, \
+                           features = [\"macros\", \"realloc\"] }";
 
 const MISSING: Missing = Missing {
     what: "a Rust compiler for WebAssembly",
@@ -64,6 +100,12 @@ fn artifact(messages: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bindings_are_those_of_the_workspace() {
+        let workspace = include_str!("../../../../Cargo.toml");
+        assert!(workspace.lines().any(|line| line == WIT_BINDGEN));
+    }
 
     #[test]
     fn the_module_is_where_cargo_says() {
