@@ -16,7 +16,7 @@ pub const RECIPE: Recipe = Recipe {
     compile,
     template: Template {
         simple: files!("examples/plugins/rust":
-            "Cargo.toml", "README.md", "plugin.toml", "src/lib.rs", "src/tests.rs",
+            "Cargo.lock", "Cargo.toml", "README.md", "plugin.toml", "src/lib.rs", "src/tests.rs",
         ),
         learning: &[],
         planned: &[],

@@ -1,0 +1,105 @@
+//! Real requests through what was built.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use libtest_mimic::Failed;
+
+use anubis_tests::proxy::{Folder, program};
+use anubis_tests::{Backend, Config, Load, Proxy};
+
+use crate::projects::{Component, Workshop};
+
+/// What the proxy logs when a new generation is in force.
+const RELOADED: &str = "reloaded";
+
+/// Requests that each component serves.
+const REQUESTS: usize = 500;
+
+/// It is asked for every request: nothing fails, and no answer is the fallback's.
+pub fn serves(workshop: &Workshop, component: &Component) -> Result<(), Failed> {
+    compiled(workshop, component)?;
+    runtime().block_on(async {
+        let backends = backends();
+        let proxy = Proxy::start(config(workshop, component, &backends)).await;
+        let report = Load::of(REQUESTS, proxy.address(), 8).await;
+        report.assert_none_failed();
+        ended_without_a_fault(&proxy).await
+    })
+}
+
+/// From each to the next while requests flow, and nobody notices.
+pub fn swaps(workshop: &Workshop, components: &[Arc<Component>]) -> Result<(), Failed> {
+    let Some((first, others)) = components.split_first() else {
+        return Err("nothing was built".into());
+    };
+    for component in components {
+        compiled(workshop, component)?;
+    }
+    runtime().block_on(async {
+        let backends = backends();
+        let proxy = Proxy::start(config(workshop, first, &backends)).await;
+        let load = Load::start(proxy.address(), 8);
+        load.more(100).await;
+        for component in others {
+            proxy.configure(config(workshop, component, &backends));
+            proxy.log(RELOADED).await;
+            load.more(100).await;
+        }
+        load.stop().await.assert_none_failed();
+        ended_without_a_fault(&proxy).await
+    })
+}
+
+/// Has it compiled and rehearsed, and kept for whoever needs it next: an unoptimised
+/// compiler takes longer for Python's runtime than a test waits for anything.
+fn compiled(workshop: &Workshop, component: &Component) -> Result<(), Failed> {
+    let nobody = "[[pools.web.backends]]\naddress = \"127.0.0.1:1\"\n";
+    let folder = Folder::with(format!("{}{nobody}", config(workshop, component, &[])));
+    let check = Command::new(program())
+        .arg("check")
+        .arg(folder.path("anubis.toml"))
+        .output()?;
+    match check.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&check.stderr).into_owned().into()),
+    }
+}
+
+fn config(workshop: &Workshop, component: &Component, backends: &[Backend]) -> Config {
+    let settings = format!(
+        "compile-time = \"300s\"\ncache-dir = {:?}",
+        workshop.cache().display().to_string()
+    );
+    let strategy = format!(
+        "strategy = {:?}\nconfig = {:?}",
+        component.file.display().to_string(),
+        component.config
+    );
+    let config = Config::default().global(&settings).pool(&strategy);
+    backends
+        .iter()
+        .fold(config, |config, backend| config.backend(backend, ""))
+}
+
+fn backends() -> [Backend; 3] {
+    ["a", "b", "c"].map(|name| Backend::named(name).start())
+}
+
+/// The log has no fault of a plugin: each would have been hidden by the fallback.
+async fn ended_without_a_fault(proxy: &Proxy) -> Result<(), Failed> {
+    proxy.terminate();
+    proxy.exit().await;
+    let log = proxy.process().stderr();
+    match log.lines().find(|line| line.contains("fault")) {
+        None => Ok(()),
+        Some(line) => Err(line.to_owned().into()),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built")
+}
