@@ -1,4 +1,5 @@
-//! Lists the shipped components for `src/plugin/shipped.rs`.
+//! Lists the shipped components for `src/plugin/shipped.rs`, and what their authors
+//! declare of them.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,22 @@ fn main() -> io::Result<()> {
         None => manifest.join("../plugins/components"),
     };
     println!("cargo::rerun-if-changed={}", directory.display());
-    let mut table = String::from("static SHIPPED: &[(&str, &[u8])] = &[\n");
+    let mut table = String::from("static SHIPPED: &[(&str, &[u8], &str)] = &[\n");
     for file in components(&directory)? {
         println!("cargo::rerun-if-changed={}", file.display());
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let declared = manifest.join("../plugins").join(&*name).join("plugin.toml");
+        let declared = match fs::canonicalize(declared) {
+            Ok(path) => {
+                println!("cargo::rerun-if-changed={}", path.display());
+                format!("include_str!({:?})", path.display().to_string())
+            }
+            Err(_) => "\"\"".to_owned(),
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "    ({name:?}, include_bytes!({:?})),",
+            "    ({name:?}, include_bytes!({:?}), {declared}),",
             file.display().to_string()
         );
     }

@@ -168,6 +168,97 @@ async fn a_plugin_that_would_be_refused_is_inspected_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_plugin_is_tested_property_by_property() {
+    let ended = run(["plugin", "test", "first-fit", "--calls", "1000"]).await;
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    for part in [
+        "lacks   proportional",
+        "it fills one backend before it asks the next",
+        "passed  in-range",
+        "0 failed",
+        "seed 1",
+    ] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+    let ended = run([
+        "plugin", "test", "ip-hash", "--calls", "1000", "--seed", "9", "--json",
+    ])
+    .await;
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
+    assert_eq!(told["passed"], true);
+    assert_eq!(told["seed"], 9);
+    let outcome = |name: &str| {
+        let properties = told["properties"].as_array().expect("a list");
+        let property = properties.iter().find(|one| one["name"] == name);
+        property.expect(name)["outcome"].clone()
+    };
+    assert_eq!(outcome("minimal-disruption"), "passed");
+    assert_eq!(outcome("configure"), "not-applicable");
+}
+
+#[tokio::test]
+async fn a_plugin_without_a_property_ends_its_test_with_6_unless_it_says_so() {
+    let folder = Folder::with("").file("mine.wasm", guests::wasm("always-last"));
+    let (plugin, report) = (folder.path("mine.wasm"), folder.path("report.xml"));
+    let (plugin, report) = (plugin.to_string_lossy(), report.to_string_lossy());
+    let test = [
+        "plugin", "test", &plugin, "--calls", "1000", "--junit", &report,
+    ];
+    let ended = run(test).await;
+    assert_eq!(ended.code, Some(6), "{}{}", ended.stdout, ended.stderr);
+    for part in ["FAILED  ties-shared", "given:", "answer:", "3 failed"] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+    let junit = std::fs::read_to_string(&*report).expect("there is a report");
+    assert!(junit.contains("failures=\"3\""), "{junit}");
+    let reason = "it takes the last";
+    let folder = folder.file(
+        "plugin.toml",
+        format!(
+            "name = \"mine\"\n[test.lacks]\nties-shared = \"{reason}\"\n\
+             proportional = \"{reason}\"\nno-starvation = \"{reason}\"\n"
+        ),
+    );
+    let ended = run(test).await;
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains(reason), "{}", ended.stdout);
+    let _folder = folder.file(
+        "plugin.toml",
+        "name = \"mine\"\n[test.lacks]\nin-range = \"x\"\n",
+    );
+    let ended = run(test).await;
+    assert_eq!(ended.code, Some(2), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("in-range"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_plugin_that_would_be_refused_is_not_tested() {
+    let folder = Folder::with("").file("mine.wasm", guests::wasm("wasi-import"));
+    let path = folder.path("mine.wasm");
+    let ended = run(["plugin", "test", &path.to_string_lossy()]).await;
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("wasi:cli"), "{}", ended.stdout);
+    let ended = run([
+        "plugin",
+        "test",
+        "least-time",
+        "--config",
+        "nonsense",
+        "--json",
+    ])
+    .await;
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
+    assert_eq!(told["passed"], false);
+    assert!(
+        told["refused"]
+            .as_str()
+            .is_some_and(|why| why.contains("configure"))
+    );
+}
+
+#[tokio::test]
 async fn the_version_is_told() {
     let ended = run(["--version"]).await;
     assert_eq!(ended.code, Some(0));

@@ -51,6 +51,8 @@ Examples:
       say every mistake, change nothing
   anubis plugin inspect ./mine.wasm
       what a plugin is, what it may do, and whether it would be taken
+  anubis plugin test ./mine.wasm
+      whether it behaves as a strategy should
   anubis ctl swap web ./mine.wasm
       another strategy for a running proxy
 
@@ -61,6 +63,7 @@ Exit codes:
   3  a plugin was refused
   4  the address of a listener could not be bound
   5  the compiler that a plugin needs is not installed
+  6  a plugin lacks a property that it should have (plugin test)
   130  a second signal ended it at once
 
 Signals:
@@ -88,6 +91,7 @@ enum Exit {
     Plugin = 3,
     Bind = 4,
     Compiler = 5,
+    Property = 6,
 }
 
 /// Does what the arguments say.

@@ -3,6 +3,7 @@
 mod build;
 mod inspect;
 mod new;
+mod test;
 
 use clap::{Args, Subcommand};
 
@@ -20,6 +21,7 @@ enum Command {
     Build(build::Build),
     Inspect(inspect::Inspect),
     New(new::New),
+    Test(test::Test),
 }
 
 impl Plugin {
@@ -28,6 +30,7 @@ impl Plugin {
             Command::Build(build) => build.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::New(new) => new.execute(),
+            Command::Test(test) => test.execute(),
         }
     }
 }

@@ -10,16 +10,24 @@ include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 pub fn bytes(name: &str) -> Option<&'static [u8]> {
     SHIPPED
         .iter()
-        .find(|(shipped, _)| *shipped == name)
-        .map(|(_, bytes)| *bytes)
+        .find(|(shipped, ..)| *shipped == name)
+        .map(|(_, bytes, _)| *bytes)
+}
+
+/// The `plugin.toml` of a shipped strategy, empty when it has none.
+pub fn manifest(name: &str) -> Option<&'static str> {
+    SHIPPED
+        .iter()
+        .find(|(shipped, ..)| *shipped == name)
+        .map(|(.., manifest)| *manifest)
 }
 
 /// Whether `component` is one of the shipped ones, byte for byte.
 pub(super) fn holds(component: &[u8]) -> bool {
-    SHIPPED.iter().any(|(_, bytes)| *bytes == component)
+    SHIPPED.iter().any(|(_, bytes, _)| *bytes == component)
 }
 
 /// The names of all shipped strategies, in alphabetical order.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    SHIPPED.iter().map(|(name, _)| *name)
+    SHIPPED.iter().map(|(name, ..)| *name)
 }

@@ -22,6 +22,7 @@ mod standing;
 
 pub use eligibility::Eligibility;
 pub use limiter::Limiter;
+pub(crate) use live::Live;
 pub use live::{InFlight, LiveCell, Sample};
 pub use members::{Member, Membership};
 pub use outlier::Ejected;

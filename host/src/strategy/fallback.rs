@@ -7,7 +7,7 @@
 use super::{Candidates, PickRequest, below, spread};
 
 /// An index into `candidates`; `None` when there are none.
-pub(super) fn pick<C: Candidates + ?Sized>(candidates: &C, request: &PickRequest) -> Option<usize> {
+pub(crate) fn pick<C: Candidates + ?Sized>(candidates: &C, request: &PickRequest) -> Option<usize> {
     let tier = Tier::best(candidates)?;
     let (first, first_weight) = tier.draw(candidates, spread(request.random, 1), None)?;
     if tier.members == 1 {

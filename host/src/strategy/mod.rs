@@ -27,10 +27,13 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use crate::pool::Row;
 
 pub use conduct::Standing;
+pub(crate) use fallback::pick as fallback;
 pub use picker::Picker;
+pub(crate) use plan::Plan;
 pub use plan::Routing;
 pub use prepare::{Strategy, read};
 pub use rehearse::{HandOver, Rehearsal};
+pub(crate) use seat::{Answered, checked, checked_plan};
 pub use shadow::Probe;
 pub use stats::Stats;
 
@@ -169,7 +172,7 @@ impl Candidates for [Row] {
 /// Spreads a request's 53 random bits over 64, differently for every `stream`
 /// (the finalizer of SplitMix64).
 #[inline]
-fn spread(random: u64, stream: u64) -> u64 {
+pub(crate) fn spread(random: u64, stream: u64) -> u64 {
     let mut z = random.wrapping_add(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -26,7 +26,7 @@ pub enum Routing {
 /// A routing that is valid for the backends it was made for, whose ids it
 /// remembers: they may have changed places when it is used.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     ids: Vec<u32>,
     lookup: Lookup,
 }
@@ -41,7 +41,7 @@ enum Lookup {
 
 impl Plan {
     /// Checks `routing`, which was made for `rows`.
-    pub(super) fn new(routing: Routing, rows: &[Row]) -> Result<Self, Fault> {
+    pub(crate) fn new(routing: Routing, rows: &[Row]) -> Result<Self, Fault> {
         let lookup = match routing {
             Routing::Weights(weights) => Lookup::Weights(Alias::new(weights, rows.len())?),
             Routing::TwoChoices(weights) => Lookup::TwoChoices(Alias::new(weights, rows.len())?),
@@ -58,7 +58,7 @@ impl Plan {
     /// `same_generation`: nobody came, went or changed places since the plan was
     /// made, though some may be left out now.
     #[inline]
-    pub(super) fn pick<C: Candidates + ?Sized>(
+    pub(crate) fn pick<C: Candidates + ?Sized>(
         &self,
         candidates: &C,
         request: &PickRequest,

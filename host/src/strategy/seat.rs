@@ -48,7 +48,7 @@ pub(super) struct Seat {
 }
 
 /// What became of a pick.
-pub(super) enum Answered {
+pub(crate) enum Answered {
     /// A valid answer, and what was given to `inbound.tag`.
     Pick(Pick, u64),
     /// `refusal::fallback`, and the tag.
@@ -383,7 +383,7 @@ impl Seat {
 
 /// The plan, if it makes sense for `rows`. What goes wrong in the host on the
 /// way there is the plugin's fault as well, and nobody else's.
-pub(super) fn checked_plan(routing: Routing, rows: &[Row]) -> Result<Plan, Fault> {
+pub(crate) fn checked_plan(routing: Routing, rows: &[Row]) -> Result<Plan, Fault> {
     catch_unwind(AssertUnwindSafe(|| Plan::new(routing, rows))).unwrap_or_else(|_panic| {
         Err(Fault::new(
             FaultKind::Panic,
@@ -394,7 +394,7 @@ pub(super) fn checked_plan(routing: Routing, rows: &[Row]) -> Result<Plan, Fault
 
 /// The answer, if it makes sense for a list of `backends`.
 #[inline]
-pub(super) fn checked(answer: Answer, tag: u64, backends: usize) -> Result<Answered, Fault> {
+pub(crate) fn checked(answer: Answer, tag: u64, backends: usize) -> Result<Answered, Fault> {
     match answer {
         Answer::Index(index) if (index as usize) < backends => {
             Ok(Answered::Pick(Pick::Backend(index as usize), tag))

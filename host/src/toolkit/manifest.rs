@@ -81,7 +81,7 @@ impl Manifest {
         }
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let manifest: Self = toml::from_str(text)?;
         check_name(&manifest.name).context("name")?;
         Ok(manifest)
