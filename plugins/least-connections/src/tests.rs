@@ -36,8 +36,9 @@ fn ties_are_shared_among_the_tied_only() {
         300,
     );
     assert_eq!((counts[0], counts[3]), (0, 0));
+    // Where the turn comes to a busy one, the tied are drawn among.
     assert!(
-        counts[1].abs_diff(100) <= 2 && counts[2].abs_diff(200) <= 2,
+        counts[1].abs_diff(100) <= 20 && counts[2].abs_diff(200) <= 20,
         "{counts:?}"
     );
 }

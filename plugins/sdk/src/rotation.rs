@@ -3,48 +3,74 @@
 //! together keep the order exactly.
 
 use crate::Backend;
-use crate::random::{GOLDEN, scale};
+use crate::random::{GOLDEN, mix, scale};
 
 /// Shares picks among the backends that `takes_part` holds for, in proportion
 /// to their weights, and returns the index of the one whose turn it is; 0 where
 /// none takes part.
 ///
-/// For ties, whose members change from pick to pick. The turn goes by multiples
-/// of the golden ratio: whichever picks happen to end in this tie (all of them,
-/// every second one ...), each member's share comes out right to within a pick
-/// or two, with no state to keep. A plain remainder would give every second
-/// pick of two to the same one.
+/// For ties, whose members change from pick to pick. The turn goes over the whole
+/// list by multiples of the golden ratio: while all take part (every pick, or
+/// every second one ...), each one's share comes out right to within a pick or two,
+/// with no state to keep. Where the turn comes to one that takes no part, the
+/// others are drawn among. It must not simply go on among those who do: who takes
+/// part depends on the last picks (whoever was picked is busy), and turns that
+/// follow a pattern meet that pattern, so that one gets half of its share for ever.
 pub fn share(sequence: u64, backends: &[Backend], takes_part: impl Fn(&Backend) -> bool) -> usize {
-    let members = || {
-        backends
-            .iter()
-            .enumerate()
-            .filter(|(_, backend)| takes_part(backend))
-    };
-    let total = members()
-        .map(|(_, backend)| u64::from(backend.weight))
-        .sum();
-    share_of(sequence, total, members())
+    let all = backends.iter().enumerate();
+    if let Some((index, backend)) = turn(sequence, total(all.clone()), all.clone())
+        && takes_part(backend)
+    {
+        return index;
+    }
+    let members = all.filter(|(_, backend)| takes_part(backend));
+    draw(sequence, total(members.clone()), members)
 }
 
-/// [`share`] among these, whose weights add up to `total`.
+/// The one of these, whose weights add up to `total`, whose turn it is; `None`
+/// where there are none.
 #[inline]
-pub(crate) fn share_of<'a>(
+pub(crate) fn turn<'a>(
+    sequence: u64,
+    total: u64,
+    all: impl Iterator<Item = (usize, &'a Backend)>,
+) -> Option<(usize, &'a Backend)> {
+    at(scale(sequence.wrapping_mul(GOLDEN), total), all)
+}
+
+/// One of these, whose weights add up to `total`, in proportion to the weights
+/// and without any order; 0 where there are none.
+#[inline]
+pub(crate) fn draw<'a>(
     sequence: u64,
     total: u64,
     members: impl Iterator<Item = (usize, &'a Backend)>,
 ) -> usize {
-    let mut point = scale(sequence.wrapping_mul(GOLDEN), total);
-    let mut last = 0;
-    for (index, backend) in members {
-        let weight = u64::from(backend.weight);
+    let point = scale(mix(sequence.wrapping_mul(GOLDEN)), total);
+    at(point, members).map_or(0, |(index, _)| index)
+}
+
+/// Who owns this point, where each owns as many as it has weight; the last one
+/// beyond the end.
+#[inline]
+fn at<'a>(
+    mut point: u64,
+    members: impl Iterator<Item = (usize, &'a Backend)>,
+) -> Option<(usize, &'a Backend)> {
+    let mut last = None;
+    for member in members {
+        let weight = u64::from(member.1.weight);
+        last = Some(member);
         if point < weight {
-            return index;
+            break;
         }
         point -= weight;
-        last = index;
     }
     last
+}
+
+fn total<'a>(members: impl Iterator<Item = (usize, &'a Backend)>) -> u64 {
+    members.map(|(_, backend)| u64::from(backend.weight)).sum()
 }
 
 /// Smooth weighted round robin: `a a b a c a a` for the weights 5, 1, 1, and
@@ -277,6 +303,36 @@ mod tests {
                 .collect();
             for count in counts(&turns, 4) {
                 assert!(count.abs_diff(100) <= 8, "step {step}: {count}");
+            }
+        }
+    }
+
+    /// Who is busy with the last request or two is left out; every one of four must
+    /// get its quarter all the same.
+    #[test]
+    fn turns_do_not_meet_the_pattern_of_who_is_busy() {
+        let backends = pool(&[1, 1, 1, 1]);
+        for busy_for in 1..=3 {
+            let mut random = 7u64;
+            let mut last = Vec::new();
+            let mut turns = Vec::new();
+            for sequence in 0..8_000 {
+                random = mix(random);
+                // The oldest of them has ended in time for half of the picks.
+                let busy: &[usize] = match random % 2 {
+                    0 => &last,
+                    _ => last.get(1..).unwrap_or_default(),
+                };
+                let is_busy = |backend: &Backend| busy.contains(&(backend.id as usize));
+                let index = share(sequence, &backends, |backend| !is_busy(backend));
+                turns.push(index);
+                last.push(backends[index].id as usize);
+                if last.len() > busy_for {
+                    last.remove(0);
+                }
+            }
+            for count in counts(&turns, 4) {
+                assert!(count.abs_diff(2_000) < 200, "{busy_for}: {count}");
             }
         }
     }

@@ -21,7 +21,7 @@ const GROWTH: usize = 128 << 10;
 const BACKENDS: u32 = 10;
 /// Outcomes that are handed over at once; the clock is looked at as often.
 const BATCH: u64 = 128;
-/// Calls after which the pool changes.
+/// Calls after which the pool changes, unless there are too few of them for that.
 const CHANGES: u64 = 1_000;
 
 fn prove(subject: &Subject) -> Proof {
@@ -32,6 +32,7 @@ fn prove(subject: &Subject) -> Proof {
     let mut requests = Requests::new(subject.random(91), 1_000);
     let mut outcomes = Vec::new();
     let (wanted, limit) = (subject.terms().calls, subject.terms().time);
+    let changes = (wanted / 64).clamp(1, CHANGES);
     let is_planner = subject.plugin().is_planner();
     let begin = Instant::now();
     let mut memory = Vec::new();
@@ -46,10 +47,10 @@ fn prove(subject: &Subject) -> Proof {
         .given(|| format!("call {}, {}", calls + 1, told(&rows, &request)))?;
         calls += 1;
         outcomes.push(outcome(&rows, tag, &mut random));
-        if calls % CHANGES == 0 {
+        if calls % changes == 0 {
             // One leaves, or all are back.
             rows = all.clone();
-            rows.truncate(BACKENDS as usize - (calls / CHANGES % 2) as usize);
+            rows.truncate(BACKENDS as usize - (calls / changes % 2) as usize);
             requests.pool_changed();
             chooser.pool_is(&rows);
         }

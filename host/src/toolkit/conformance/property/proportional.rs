@@ -11,7 +11,8 @@ use super::{Proof, Property, Shown};
 pub(super) const PROPERTY: Property = Property {
     name: "proportional",
     sentence: "where all answer alike, each backend's share of the requests is within a tenth of \
-               its share of the weights, be it one request after the other or many at once",
+               its share of the weights, be it one request after the other or many at once; of equals \
+               also with one or two at once",
     may_lack: true,
     prove,
 };
@@ -23,7 +24,8 @@ const REQUESTS: u32 = 20_000;
 const SERVICE_US: u32 = 10_000;
 
 /// Requests under way for each unit of weight, where they are many. Where they are
-/// few, who goes by load rightly spares whoever has one, heavy or not.
+/// few, who goes by load rightly spares whoever has one, heavy or not: then only
+/// equals can be expected to get equal shares.
 const MANY: u32 = 4;
 
 /// How the requests come.
@@ -37,7 +39,13 @@ fn prove(subject: &Subject) -> Proof {
     let mut worst: f64 = 0.0;
     for weights in [&[1, 1, 1, 1][..], &[1, 2, 3, 4], &[5, 1, 1]] {
         let total: u32 = weights.iter().sum();
-        for pace in [Pace::OneByOne, Pace::AtOnce(MANY * total)] {
+        let is_even = weights.iter().all(|weight| *weight == weights[0]);
+        let few = [1, 2].map(Pace::AtOnce);
+        let few = if is_even { &few[..] } else { &[] };
+        for &pace in [Pace::OneByOne, Pace::AtOnce(MANY * total)]
+            .iter()
+            .chain(few)
+        {
             let rows = weighted(weights);
             let shares = shares(subject, &rows, pace)?;
             for (&share, &weight) in shares.iter().zip(weights) {
