@@ -52,6 +52,10 @@ pub struct Test {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
     time: Duration,
 
+    /// CPU time of one call, as the pool will have it [default: as a pool has it]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    deadline: Option<Duration>,
+
     /// One JSON object instead of lines for people
     #[arg(long)]
     json: bool,
@@ -99,6 +103,7 @@ impl Test {
         let config = self.config.as_deref().unwrap_or(declared.config());
         let mut settings = StrategySettings::new(self.plugin.clone());
         settings.config = config.to_owned();
+        settings.deadline = self.deadline.unwrap_or(settings.deadline);
         let Some(binary) = strategy::read(&settings)? else {
             bail!("{} is no plugin: it is part of the proxy", self.plugin);
         };
