@@ -13,17 +13,39 @@ use super::recipe::{self, Recipe};
 pub enum Language {
     /// With the crate in `plugins/sdk`.
     Rust,
+    /// Freestanding: clang and nothing else.
+    C,
+    /// C++ with its standard library.
+    Cpp,
+    /// Freestanding.
+    Zig,
+    /// The ordinary Go.
+    Go,
+    /// TypeScript's cousin that compiles ahead of time.
+    AssemblyScript,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Rust];
+    pub const ALL: [Self; 6] = [
+        Self::Rust,
+        Self::C,
+        Self::Cpp,
+        Self::Zig,
+        Self::Go,
+        Self::AssemblyScript,
+    ];
 
     /// As it is written in manifests, on the command line, and the name of its folder
     /// in `examples/plugins`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::C => "c",
+            Self::Cpp => "cpp",
+            Self::Zig => "zig",
+            Self::Go => "go",
+            Self::AssemblyScript => "assemblyscript",
         }
     }
 
@@ -38,6 +60,11 @@ impl Language {
     pub(super) fn recipe(self) -> &'static Recipe {
         match self {
             Self::Rust => &recipe::rust::RECIPE,
+            Self::C => &recipe::c::RECIPE,
+            Self::Cpp => &recipe::cpp::RECIPE,
+            Self::Zig => &recipe::zig::RECIPE,
+            Self::Go => &recipe::go::RECIPE,
+            Self::AssemblyScript => &recipe::assemblyscript::RECIPE,
         }
     }
 }

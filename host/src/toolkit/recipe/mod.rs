@@ -1,6 +1,13 @@
 //! How plugins are compiled, one file a language.
 
+pub mod assemblyscript;
+mod bindings;
+pub mod c;
+mod clang;
+pub mod cpp;
+pub mod go;
 pub mod rust;
+pub mod zig;
 
 use std::path::Path;
 

@@ -1,0 +1,3 @@
+module my-strategy
+
+go 1.24

@@ -1,0 +1,3 @@
+module zone-cost
+
+go 1.24
