@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+use anubis::toolkit::Shape;
+
 use projects::{Component, Project, Workshop};
 
 fn main() -> ExitCode {
@@ -41,6 +43,10 @@ fn trials(workshop: Workshop) -> Vec<Trial> {
             Ok(Some(component)) => {
                 let component = Arc::new(component);
                 trials.extend(trials_of(&name, &workshop, &component));
+                if let Project::Template(_, Shape::Planned) = project {
+                    let (trial, run) = ("steers_ten_thousand", traffic::steers);
+                    trials.push(trial_of(&name, trial, run, &workshop, &component));
+                }
                 components.push(component);
             }
             Ok(None) => trials.push(without_compiler(&name)),
@@ -57,17 +63,25 @@ fn without_compiler(name: &str) -> Trial {
 }
 
 fn trials_of(name: &str, workshop: &Arc<Workshop>, component: &Arc<Component>) -> Vec<Trial> {
-    let trial = |what: &str, run: fn(&Workshop, &Component) -> Result<(), Failed>| {
-        let (workshop, component) = (Arc::clone(workshop), Arc::clone(component));
-        Trial::test(format!("{name}::{what}"), move || {
-            run(&workshop, &component)
-        })
-    };
+    let trial = |what, run| trial_of(name, what, run, workshop, component);
     vec![
         trial("imports_nothing_but_the_contract", Workshop::inspect),
         trial("conforms", Workshop::conformance),
         trial("serves", traffic::serves),
     ]
+}
+
+fn trial_of(
+    name: &str,
+    what: &str,
+    run: fn(&Workshop, &Component) -> Result<(), Failed>,
+    workshop: &Arc<Workshop>,
+    component: &Arc<Component>,
+) -> Trial {
+    let (workshop, component) = (Arc::clone(workshop), Arc::clone(component));
+    Trial::test(format!("{name}::{what}"), move || {
+        run(&workshop, &component)
+    })
 }
 
 fn swaps(workshop: Arc<Workshop>, components: Vec<Arc<Component>>) -> Trial {

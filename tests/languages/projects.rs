@@ -91,10 +91,12 @@ impl Workshop {
                 self.new_project(&folder, *language, *shape)?;
             }
             Project::Example(example) => copy(example, &folder, &mut |text| {
-                text.replace(
-                    "../../../plugins/sdk",
-                    &format!("{}/plugins/sdk", root().display()),
-                )
+                ["plugins/sdk", "wit/bindings"]
+                    .iter()
+                    .fold(text, |text, shared| {
+                        let there = root().join(shared).display().to_string();
+                        text.replace(&format!("../../../{shared}"), &there)
+                    })
             })?,
         }
         let manifest = Manifest::read(&folder.join("plugin.toml"))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use libtest_mimic::Failed;
 
 use anubis_tests::proxy::{Folder, program};
-use anubis_tests::{Backend, Config, Load, Proxy};
+use anubis_tests::{Backend, Config, Load, Metered, Proxy};
 
 use crate::projects::{Component, Workshop};
 
@@ -15,6 +15,9 @@ const RELOADED: &str = "reloaded";
 
 /// Requests that each component serves.
 const REQUESTS: usize = 500;
+
+/// Backends of a pool that no interpreter could look through for each request.
+const MANY: usize = 10_000;
 
 /// It is asked for every request: nothing fails, and no answer is the fallback's.
 pub fn serves(workshop: &Workshop, component: &Component) -> Result<(), Failed> {
@@ -49,6 +52,39 @@ pub fn swaps(workshop: &Workshop, components: &[Arc<Component>]) -> Result<(), F
         load.stop().await.assert_none_failed();
         ended_without_a_fault(&proxy).await
     })
+}
+
+/// A planner's plans for 10,000 backends are made within the deadline that is the
+/// default, and every request is routed from one.
+pub fn steers(workshop: &Workshop, component: &Component) -> Result<(), Failed> {
+    compiled(workshop, component)?;
+    runtime().block_on(async {
+        let backends = backends();
+        let mut config = config(workshop, component, &[]).to_string();
+        for (number, backend) in (0..MANY).zip(backends.iter().cycle()) {
+            config.push_str(&format!(
+                "[[pools.web.backends]]\nname = \"{number}\"\naddress = \"{backend}\"\n"
+            ));
+        }
+        let proxy = Metered::start(config).await;
+        let report = Load::of(REQUESTS, proxy.address(), 8).await;
+        report.assert_none_failed();
+        let scrape = proxy.text();
+        let plans = total(&scrape, "anubis_strategy_plans_total");
+        let fallbacks = total(&scrape, "anubis_strategy_fallbacks_total");
+        eprintln!("{}: {plans} plans for {MANY} backends", component.name);
+        if plans < 1.0 || fallbacks > 0.0 {
+            return Err(format!("{plans} plans, {fallbacks} fallbacks").into());
+        }
+        ended_without_a_fault(proxy.proxy()).await
+    })
+}
+
+/// All samples of a metric together.
+fn total(scrape: &str, metric: &str) -> f64 {
+    let lines = scrape.lines().filter(|line| line.starts_with(metric));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum()
 }
 
 /// Has it compiled and rehearsed, and kept for whoever needs it next: an unoptimised

@@ -514,7 +514,8 @@ pub struct StrategySettings {
     /// Given to `configure` as it is: a TOML table as JSON text, a string as
     /// itself, empty when the key is absent.
     pub config: String,
-    /// CPU time one call may take. Default 10 ms, at least 1 ms.
+    /// CPU time one call may take, and a tenth of what a plan may. Default 10 ms, at
+    /// least 1 ms.
     pub deadline: Duration,
     /// CPU time that all calls together may take, in a second and on a worker.
     /// Default 250 ms, at least 1 ms; a second or more is no limit.

@@ -26,6 +26,10 @@ const SAVE_FUEL: usize = 16 * 1024 * 1024;
 /// CPU time for starting (instantiate, `configure`) and for handing state over.
 const SETUP: Duration = Duration::from_millis(100);
 
+/// Deadlines that a planner's answer may take: it is not asked for every request, and
+/// an interpreter alone needs more than one to read thousands of backends.
+const PLAN: u32 = 10;
+
 /// Who an instance is, in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
@@ -42,7 +46,7 @@ pub struct InstanceSettings {
     pub label: Label,
     /// Text for `configure`.
     pub config: Arc<str>,
-    /// CPU time of one call.
+    /// CPU time of one call; of a plan, ten times that.
     pub deadline: Duration,
     /// Most linear memory, in bytes.
     pub memory: usize,
@@ -169,7 +173,7 @@ impl Instance {
         let DeciderFunc::Plan(func) = self.exports.decider else {
             return Err(Fault::new(FaultKind::Lift, "a strategy was asked to plan"));
         };
-        let (routing,) = self.call(self.deadline, |mut store| {
+        let (routing,) = self.call(self.deadline.saturating_mul(PLAN), |mut store| {
             func.typed::<(&[Row],), (GuestRouting,)>(&store)?
                 .call(&mut store, (rows,))
         })?;

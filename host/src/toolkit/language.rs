@@ -23,17 +23,26 @@ pub enum Language {
     Go,
     /// TypeScript's cousin that compiles ahead of time.
     AssemblyScript,
+    /// Interpreted by QuickJS.
+    JavaScript,
+    /// Turned into JavaScript.
+    TypeScript,
+    /// Interpreted by CPython.
+    Python,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Rust,
         Self::C,
         Self::Cpp,
         Self::Zig,
         Self::Go,
         Self::AssemblyScript,
+        Self::JavaScript,
+        Self::TypeScript,
+        Self::Python,
     ];
 
     /// As it is written in manifests, on the command line, and the name of its folder
@@ -46,6 +55,9 @@ impl Language {
             Self::Zig => "zig",
             Self::Go => "go",
             Self::AssemblyScript => "assemblyscript",
+            Self::JavaScript => "javascript",
+            Self::TypeScript => "typescript",
+            Self::Python => "python",
         }
     }
 
@@ -65,6 +77,9 @@ impl Language {
             Self::Zig => &recipe::zig::RECIPE,
             Self::Go => &recipe::go::RECIPE,
             Self::AssemblyScript => &recipe::assemblyscript::RECIPE,
+            Self::JavaScript => &recipe::javascript::RECIPE,
+            Self::TypeScript => &recipe::typescript::RECIPE,
+            Self::Python => &recipe::python::RECIPE,
         }
     }
 }

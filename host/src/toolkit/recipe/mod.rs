@@ -6,7 +6,11 @@ pub mod c;
 mod clang;
 pub mod cpp;
 pub mod go;
+pub mod javascript;
+pub mod python;
 pub mod rust;
+pub mod typescript;
+mod world;
 pub mod zig;
 
 use std::path::Path;
