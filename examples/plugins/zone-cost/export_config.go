@@ -7,7 +7,7 @@ import "unsafe"
 
 var configured struct {
 	failed uint8
-	text   unsafe.Pointer
+	text   uint32 // an address: Go's own pointers are 64 bits wide
 	length uint32
 }
 
@@ -19,7 +19,7 @@ func exportedConfigure(text unsafe.Pointer, length uint32) unsafe.Pointer {
 	if err := Configure(string(unsafe.Slice((*byte)(text), length))); err != nil {
 		wrong = err.Error()
 		configured.failed = 1
-		configured.text, configured.length = unsafe.Pointer(unsafe.StringData(wrong)), uint32(len(wrong))
+		configured.text, configured.length = uint32(uintptr(unsafe.Pointer(unsafe.StringData(wrong)))), uint32(len(wrong))
 	}
 	returned()
 	return unsafe.Pointer(&configured)

@@ -14,7 +14,7 @@ func importedZone(id uint32, maybe unsafe.Pointer)
 func zoneOf(id uint32) string {
 	var maybe struct {
 		some   uint8
-		text   unsafe.Pointer
+		text   uint32 // an address: Go's own pointers are 64 bits wide
 		length uint32
 	}
 	importedZone(id, unsafe.Pointer(&maybe))
@@ -22,5 +22,5 @@ func zoneOf(id uint32) string {
 		return ""
 	}
 	// The text lies in the arena of this call: what is kept is a copy.
-	return strings.Clone(unsafe.String((*byte)(maybe.text), maybe.length))
+	return strings.Clone(unsafe.String((*byte)(unsafe.Pointer(uintptr(maybe.text))), maybe.length))
 }

@@ -13,8 +13,12 @@ pub const RECIPE: Recipe = Recipe {
         simple: files!("examples/plugins/c":
             "Makefile", "README.md", "plugin.toml", "strategy.c", "strategy_test.c",
         ),
-        learning: &[],
-        planned: &[],
+        learning: files!("examples/plugins/c/shapes/learning":
+            "plugin.toml", "strategy.c", "strategy_test.c",
+        ),
+        planned: files!("examples/plugins/c/shapes/planned":
+            "plugin.toml", "strategy.c", "strategy_test.c",
+        ),
         common: &[(bindings::FOLDER, bindings::C)],
         replaced: &[("../../../wit/bindings/c", "bindings")],
     },
