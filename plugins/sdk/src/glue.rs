@@ -21,6 +21,31 @@ pub mod config {
     });
 }
 
+/// The exports `feedback` and `state`.
+pub mod learning {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package anubis:guest; world learn {
+            export anubis:lb/feedback@0.1.0;
+            export anubis:lb/state@0.1.0;
+        }",
+        with: { "anubis:lb/types@0.1.0": crate::glue::simple::anubis::lb::types },
+        pub_export_macro: true,
+        export_macro_name: "export_learning",
+    });
+}
+
+/// The export `planner`.
+pub mod planner {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package anubis:guest; world plan { export anubis:lb/planner@0.1.0; }",
+        with: { "anubis:lb/types@0.1.0": crate::glue::simple::anubis::lb::types },
+        pub_export_macro: true,
+        export_macro_name: "export_planner",
+    });
+}
+
 /// What the proxy offers. What a plugin does not use does not get into its
 /// component.
 pub mod imports {
@@ -47,33 +72,56 @@ pub mod proxy {
 
 pub use simple::anubis::lb::types;
 
-use crate::{Backend, Level, Refusal, Request, Strategy};
+use crate::{Backend, Level, Outcome, Planner, Refusal, Request, Routing, Strategy};
 use std::mem::{offset_of, size_of};
 
 macro_rules! assert_same_layout {
-    ($($field:ident)*) => {
+    ($record:ident: $($field:ident)*) => {
         const _: () = {
-            $(assert!(offset_of!(Backend, $field) == offset_of!(types::Backend, $field));)*
-            assert!(size_of::<Backend>() == size_of::<types::Backend>());
+            $(assert!(offset_of!($record, $field) == offset_of!(types::$record, $field));)*
+            assert!(size_of::<$record>() == size_of::<types::$record>());
         };
     };
 }
-assert_same_layout!(id weight capacity priority zone in_flight latency_us failures utilization state);
+assert_same_layout!(Backend: id weight capacity priority zone in_flight latency_us failures utilization state);
+assert_same_layout!(Outcome: tag id latency_us status failure attempt);
 
-/// Calls the strategy with the contract's types turned into ours, without
-/// touching the list.
+/// The contract's list as ours, without touching it.
+#[inline]
+fn backends(list: &[types::Backend]) -> &[Backend] {
+    // SAFETY: both are `repr(C)` structs of ten `u32` fields with the same
+    // names at the same offsets, as asserted above.
+    unsafe { std::slice::from_raw_parts(list.as_ptr().cast(), list.len()) }
+}
+
+/// The contract's list as ours, without touching it.
+#[inline]
+pub fn outcomes(list: &[types::Outcome]) -> &[Outcome] {
+    // SAFETY: both are `repr(C)` structs of one `u64` and five `u32` fields with the
+    // same names at the same offsets, as asserted above.
+    unsafe { std::slice::from_raw_parts(list.as_ptr().cast(), list.len()) }
+}
+
+/// Calls the strategy with the contract's types turned into ours.
 #[inline]
 pub fn pick<S: Strategy>(
     strategy: &mut S,
     request: types::Request,
-    backends: &[types::Backend],
+    list: &[types::Backend],
 ) -> Result<u32, types::Refusal> {
-    // SAFETY: both are `repr(C)` structs of ten `u32` fields with the same
-    // names at the same offsets, as asserted above.
-    let backends = unsafe { std::slice::from_raw_parts(backends.as_ptr().cast(), backends.len()) };
-    match strategy.pick(&request.into(), backends) {
+    match strategy.pick(&request.into(), backends(list)) {
         Ok(index) => Ok(index as u32),
         Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// Calls the planner with the contract's types turned into ours.
+pub fn plan<P: Planner>(planner: &mut P, list: &[types::Backend]) -> types::Routing {
+    match planner.plan(backends(list)) {
+        Routing::Weights(weights) => types::Routing::Weights(weights),
+        Routing::TwoChoices(weights) => types::Routing::TwoChoices(weights),
+        Routing::Table(table) => types::Routing::Table(table),
+        Routing::Order(order) => types::Routing::Order(order),
     }
 }
 

@@ -19,7 +19,9 @@
 //! Built with `cargo build --release --target wasm32-unknown-unknown` and
 //! `crate-type = ["cdylib"]`, this is a plugin that imports nothing. With
 //! [`export!(Fewest, configured)`](export!) and an implementation of
-//! [`Configure`] it takes options from the operator's `config = { ... }`.
+//! [`Configure`] it takes options from the operator's `config = { ... }`. One that
+//! hears what became of its picks implements [`Learn`]; one that is not asked for every
+//! request, but makes plans, implements [`Planner`] instead.
 //!
 //! Everything but the export itself is ordinary Rust: test it natively with
 //! `cargo test`, for which [`testing`] has pools, requests and a simulation.
@@ -66,5 +68,5 @@ mod types;
 
 pub use imports::{inbound, log, members, shared};
 pub use random::Random;
-pub use strategy::{Configure, Strategy};
-pub use types::{Backend, Level, Refusal, Request};
+pub use strategy::{Configure, Learn, Planner, Strategy};
+pub use types::{Backend, Level, Outcome, Refusal, Request, Routing};

@@ -77,6 +77,49 @@ pub enum Refusal {
     Reject(u16),
 }
 
+/// What became of one attempt.
+///
+/// Laid out as [`Backend`] is, so that a batch is used where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(C)]
+pub struct Outcome {
+    /// What was given to [`inbound::tag`](crate::inbound::tag) during the pick, else 0.
+    pub tag: u64,
+    /// [`Backend::id`], not an index: the pool may have changed since.
+    pub id: u32,
+    /// Time to the response head in microseconds.
+    pub latency_us: u32,
+    /// HTTP status; 0 = there was no response.
+    pub status: u32,
+    /// 0 none, 1 connect, 2 timeout, 3 reset, 4 protocol, 5 the client left.
+    pub failure: u32,
+    /// 0 for the first try, 1 for the first retry ...
+    pub attempt: u32,
+}
+
+impl Outcome {
+    /// Whether the backend did what it was asked: it answered, and not with a 5xx.
+    /// A client that left says nothing of the backend and counts as well.
+    pub fn is_success(&self) -> bool {
+        const CLIENT_LEFT: u32 = 5;
+        self.failure == CLIENT_LEFT || (self.failure == 0 && self.status < 500)
+    }
+}
+
+/// A plan: how the proxy routes until there is another. Each list has an entry for
+/// each backend of the list that the plan was made from, or indices into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Routing {
+    /// A weight for each (0 = none): weighted random.
+    Weights(Vec<u32>),
+    /// A weight for each: of two weighted draws the less loaded one.
+    TwoChoices(Vec<u32>),
+    /// Indices: entry `key % length`.
+    Table(Vec<u32>),
+    /// Indices: the first eligible one in this order.
+    Order(Vec<u32>),
+}
+
 /// How loud a line in the proxy's log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

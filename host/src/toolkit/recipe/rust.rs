@@ -18,8 +18,12 @@ pub const RECIPE: Recipe = Recipe {
         simple: files!("examples/plugins/rust":
             "Cargo.lock", "Cargo.toml", "README.md", "plugin.toml", "src/lib.rs", "src/tests.rs",
         ),
-        learning: &[],
-        planned: &[],
+        learning: files!("examples/plugins/rust/shapes/learning":
+            "plugin.toml", "src/lib.rs", "src/tests.rs",
+        ),
+        planned: files!("examples/plugins/rust/shapes/planned":
+            "plugin.toml", "src/lib.rs", "src/tests.rs",
+        ),
         // The crate is not published: a project gets its sources.
         common: &[(
             "anubis-strategy",
