@@ -14,7 +14,8 @@ use crate::toolkit::{Built, Missing, Project};
 ///
 /// The language is what plugin.toml says, or what the files tell. Its own compiler is
 /// run; making a component of what it leaves needs no other tool. The same sources
-/// and compiler give the same bytes in any folder.
+/// and compiler give the same bytes in any folder, but for JavaScript, TypeScript and
+/// Python, whose interpreters draw random numbers while they are built in.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Build {

@@ -24,8 +24,9 @@ use super::template::Template;
 pub struct Recipe {
     /// Whether a folder's files look like a project of this language.
     pub recognise: fn(&Path) -> bool,
-    /// Sources to a core module or a component, the same bytes from the same sources
-    /// in any folder.
+    /// Sources to a core module or a component. The same sources give the same bytes
+    /// in any folder, but for JavaScript, TypeScript and Python: their interpreters draw
+    /// random numbers while they are started, which is part of the build.
     pub compile: fn(&Job<'_>) -> Result<Vec<u8>>,
     /// What a new project begins with.
     pub template: Template,
