@@ -26,6 +26,9 @@ var (
 // Configure reads the settings from JSON; nothing means that all zones cost the same.
 func Configure(text string) error {
 	given := settings{Threshold: 10}
+	if nested(text) > 8 {
+		return errors.New("nested deeper than any of the options")
+	}
 	if strings.TrimSpace(text) != "" {
 		decoder := json.NewDecoder(strings.NewReader(text))
 		decoder.DisallowUnknownFields()
@@ -38,6 +41,21 @@ func Configure(text string) error {
 	}
 	in = given
 	return nil
+}
+
+// nested is how deep brackets go: a decoder would follow them until its stack ends.
+func nested(text string) int {
+	depth, deepest := 0, 0
+	for _, c := range text {
+		switch c {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		deepest = max(deepest, depth)
+	}
+	return deepest
 }
 
 // Pick prefers the cheapest zone that is not full, and in it the least loaded backend;

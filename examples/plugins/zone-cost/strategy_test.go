@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 const text = `{"costs": {"near": 0, "far": 2}, "other": 5, "threshold": 4}`
 
@@ -51,7 +54,7 @@ func TestInAZoneEqualsShareByWeight(t *testing.T) {
 }
 
 func TestMistakesAreRefused(t *testing.T) {
-	for _, text := range []string{"nonsense", "{", `{"cost": {}}`, `{"threshold": 0}`, "\x00"} {
+	for _, text := range []string{"nonsense", "{", `{"cost": {}}`, `{"threshold": 0}`, "\x00", strings.Repeat("[", 10_000)} {
 		if Configure(text) == nil {
 			t.Errorf("%q was taken", text)
 		}

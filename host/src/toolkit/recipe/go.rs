@@ -18,7 +18,9 @@ pub const RECIPE: Recipe = Recipe {
             "strategy_test.go",
         ),
         learning: &[],
-        planned: &[],
+        planned: files!("examples/plugins/go/shapes/planned":
+            "export.go", "plugin.toml", "strategy.go", "strategy_test.go",
+        ),
         common: &[],
         replaced: &[],
     },

@@ -15,8 +15,12 @@ pub const RECIPE: Recipe = Recipe {
         simple: files!("examples/plugins/zig":
             "README.md", "plugin.toml", "strategy.zig", "strategy_test.zig",
         ),
-        learning: &[],
-        planned: &[],
+        learning: files!("examples/plugins/zig/shapes/learning":
+            "plugin.toml", "strategy.zig", "strategy_test.zig",
+        ),
+        planned: files!("examples/plugins/zig/shapes/planned":
+            "plugin.toml", "strategy.zig", "strategy_test.zig",
+        ),
         common: &[(bindings::FOLDER, bindings::ZIG)],
         replaced: &[("../../../wit/bindings/zig", "bindings")],
     },
