@@ -15,8 +15,12 @@ pub const RECIPE: Recipe = Recipe {
         simple: files!("examples/plugins/assemblyscript":
             "README.md", "abi.ts", "exports.ts", "package.json", "plugin.toml", "strategy.ts",
         ),
-        learning: &[],
-        planned: &[],
+        learning: files!("examples/plugins/assemblyscript/shapes/learning":
+            "exports.ts", "plugin.toml", "strategy.ts",
+        ),
+        planned: files!("examples/plugins/assemblyscript/shapes/planned":
+            "exports.ts", "plugin.toml", "strategy.ts",
+        ),
         common: &[],
         replaced: &[],
     },

@@ -15,8 +15,12 @@ pub const RECIPE: Recipe = Recipe {
         simple: files!("examples/plugins/cpp":
             "Makefile", "README.md", "plugin.toml", "strategy.cpp", "strategy_test.cpp",
         ),
-        learning: &[],
-        planned: &[],
+        learning: files!("examples/plugins/cpp/shapes/learning":
+            "plugin.toml", "strategy.cpp", "strategy_test.cpp",
+        ),
+        planned: files!("examples/plugins/cpp/shapes/planned":
+            "plugin.toml", "strategy.cpp", "strategy_test.cpp",
+        ),
         common: &[(bindings::FOLDER, bindings::C)],
         replaced: &[("../../../wit/bindings/c", "bindings")],
     },

@@ -17,7 +17,9 @@ pub const RECIPE: Recipe = Recipe {
             "README.md", "abi.go", "export.go", "go.mod", "plugin.toml", "strategy.go",
             "strategy_test.go",
         ),
-        learning: &[],
+        learning: files!("examples/plugins/go/shapes/learning":
+            "export_learning.go", "plugin.toml", "strategy.go", "strategy_test.go",
+        ),
         planned: files!("examples/plugins/go/shapes/planned":
             "export.go", "plugin.toml", "strategy.go", "strategy_test.go",
         ),
