@@ -2,13 +2,10 @@
 //!
 //! Neither chooses a backend nor decides whether to retry.
 
-mod driver;
-
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http_body::Body;
@@ -17,8 +14,6 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-
-use driver::Driver;
 
 use crate::config::PoolSettings;
 use crate::telemetry::metrics::BackendCounts;
@@ -33,11 +28,9 @@ pub struct Upstream<B> {
     idle: RefCell<Vec<Idle<B>>>,
 }
 
-/// An open connection that one request may use. It gets on when it is polled: with
-/// the request, and later with the response's body.
+/// An open connection that one request may use.
 pub struct Connection<B> {
     sender: http1::SendRequest<B>,
-    driver: Driver,
     /// It carried a request before: that it turns out closed says nothing of
     /// the backend.
     reused: bool,
@@ -121,30 +114,6 @@ pub enum Cause {
     RequestBody(hyper::Error),
 }
 
-impl<B> Connection<B> {
-    /// Polls what waits for the connection, and the connection with it.
-    #[inline]
-    pub fn poll<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        waiting: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.driver.poll(cx, waiting)
-    }
-
-    /// From now on it gets on by itself, for an exchange that is more than reading a
-    /// response: a request body that goes on, a switch of protocols.
-    pub fn detach(&mut self) {
-        self.driver.detach();
-    }
-
-    /// It cannot carry another request, as far as can be told by now.
-    fn has_ended(&mut self) -> bool {
-        self.driver.notice();
-        self.sender.is_closed()
-    }
-}
-
 impl<B> Upstream<B>
 where
     B: Body + 'static,
@@ -214,9 +183,9 @@ where
 
     /// Closes what has been idle for `keep_alive`, and what the backend closed.
     pub fn expire(&self, keep_alive: Duration) {
-        self.idle
-            .borrow_mut()
-            .retain_mut(|idle| idle.since.elapsed() < keep_alive && !idle.connection.has_ended());
+        self.idle.borrow_mut().retain(|idle| {
+            !idle.connection.sender.is_closed() && idle.since.elapsed() < keep_alive
+        });
     }
 
     fn kept(&self, reuse: Reuse, keep_alive: Duration) -> Option<Connection<B>> {
@@ -224,12 +193,8 @@ where
             return None;
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle {
-            mut connection,
-            since,
-        }) = idle.pop()
-        {
-            if since.elapsed() < keep_alive && !connection.has_ended() {
+        while let Some(Idle { connection, since }) = idle.pop() {
+            if !connection.sender.is_closed() && since.elapsed() < keep_alive {
                 return Some(connection);
             }
         }
@@ -247,9 +212,12 @@ where
             .handshake(TokioIo::new(stream))
             .await
             .map_err(Cause::Closed)?;
+        tokio::task::spawn_local(async move {
+            // Whoever sent a request hears of the error; an idle connection has nobody to tell.
+            let _ = driver.with_upgrades().await;
+        });
         Ok(Connection {
             sender,
-            driver: Driver::new(driver.with_upgrades()),
             reused: false,
         })
     }
@@ -282,12 +250,12 @@ async fn exchange<B: Body + 'static>(
     limits: &Limits,
     alarm: &Alarm,
 ) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
-    let Connection { sender, driver, .. } = &mut connection;
-    let sent = driver.drive(async {
-        if let Err(error) = sender.ready().await {
+    let sent = alarm.within(limits.response_timeout, async {
+        if let Err(error) = connection.sender.ready().await {
             return Err((error, Some(request)));
         }
-        sender
+        connection
+            .sender
             .try_send_request(request)
             .await
             .map_err(|mut failed| {
@@ -295,7 +263,7 @@ async fn exchange<B: Body + 'static>(
                 (failed.into_error(), unsent)
             })
     });
-    match alarm.within(limits.response_timeout, sent).await {
+    match sent.await {
         Some(Ok(response)) => Ok((response, connection)),
         Some(Err((error, unsent))) => Err(SendError {
             cause: cause(error, connection.reused),

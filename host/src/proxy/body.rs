@@ -288,8 +288,6 @@ pub enum ResponseBody {
     Upstream {
         incoming: Incoming,
         exchange: Exchange,
-        /// It broke off, and the client is not told yet.
-        broken: Option<hyper::Error>,
     },
     /// The proxy's own words.
     Text(Option<Bytes>),
@@ -312,31 +310,14 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
             ResponseBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            ResponseBody::Upstream {
-                incoming,
-                exchange,
-                broken,
-            } => {
-                if let Some(error) = broken.take() {
-                    return Poll::Ready(Some(Err(error)));
-                }
-                let frame = exchange.poll_connection(cx, |cx| poll_cleaned(incoming, cx));
-                let Poll::Ready(frame) = frame else {
+            ResponseBody::Upstream { incoming, exchange } => {
+                let Poll::Ready(frame) = poll_cleaned(incoming, cx) else {
                     exchange.waits_for_backend();
                     return Poll::Pending;
                 };
-                match frame {
-                    Some(Ok(ref frame)) => {
-                        exchange.progress(frame.data_ref().map_or(0, Bytes::len));
-                    }
-                    Some(Err(error)) => {
-                        exchange.broke_off();
-                        // hyper forgets what it has not written yet, the head as well,
-                        // when a body fails: what came before the end goes out first.
-                        *broken = Some(error);
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
+                match &frame {
+                    Some(Ok(frame)) => exchange.progress(frame.data_ref().map_or(0, Bytes::len)),
+                    Some(Err(_)) => exchange.broke_off(),
                     None => exchange.complete(),
                 }
                 Poll::Ready(frame)
@@ -364,9 +345,7 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     /// hyper does not poll a body again that has said it is at its end.
     fn drop(&mut self) {
-        if let ResponseBody::Upstream {
-            incoming, exchange, ..
-        } = self
+        if let ResponseBody::Upstream { incoming, exchange } = self
             && incoming.is_end_stream()
         {
             exchange.complete();

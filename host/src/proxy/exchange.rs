@@ -3,7 +3,6 @@
 //! the record.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::attempt::Attempt;
@@ -25,51 +24,31 @@ pub struct Exchange {
 struct Open {
     attempt: Attempt,
     pool: Rc<LocalPool>,
-    connection: Connection<RequestBody>,
-    /// Another request may follow on the connection.
-    may_be_kept: bool,
+    /// `None` where no other request may follow on it.
+    connection: Option<Connection<RequestBody>>,
     /// The backend has the next move.
     waits_for_backend: bool,
 }
 
 impl Exchange {
-    /// The exchange of an attempt that was answered over `connection`, on which
-    /// another request may follow or not.
+    /// The exchange of an attempt that was answered over `connection`.
     pub fn new(
         client: &Rc<Client>,
         pool: &Rc<LocalPool>,
         attempt: Attempt,
-        mut connection: Connection<RequestBody>,
-        may_be_kept: bool,
+        connection: Option<Connection<RequestBody>>,
         record: Record,
     ) -> Exchange {
-        if !attempt.upload().is_complete() {
-            // A client may send all before it reads: then nobody polls the response.
-            connection.detach();
-        }
         let open = Open {
             attempt,
             pool: Rc::clone(pool),
             connection,
-            may_be_kept,
             waits_for_backend: false,
         };
         Exchange {
             client: Rc::clone(client),
             open: Some(open),
             record,
-        }
-    }
-
-    /// Polls the backend's body, and with it the connection that it comes over.
-    pub fn poll_connection<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut body: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        match &mut self.open {
-            Some(open) => open.connection.poll(cx, body),
-            None => body(cx),
         }
     }
 
@@ -101,9 +80,12 @@ impl Exchange {
         self.record.ended(now);
         open.attempt.complete();
         // A connection that still carries the request's body cannot carry the next request.
-        if open.may_be_kept && open.attempt.upload().is_complete() {
-            let member = open.attempt.picked().member;
-            open.pool.keep(member, open.connection, now);
+        if let Some(connection) = open
+            .connection
+            .filter(|_| open.attempt.upload().is_complete())
+        {
+            open.pool
+                .keep(open.attempt.picked().member, connection, now);
         }
         self.client.watch.idle();
     }

@@ -37,7 +37,7 @@ impl Held {
         attempt.complete();
         let Answer {
             response,
-            mut connection,
+            connection,
         } = answer;
         // As where it is passed on: nothing may follow on such a connection.
         let (mut parts, body) = response.into_parts();
@@ -45,7 +45,6 @@ impl Held {
         if !trustworthy || !attempt.upload().is_complete() {
             return;
         }
-        connection.detach();
         let (pool, member) = (Rc::clone(pool), attempt.picked().member);
         tokio::task::spawn_local(async move {
             let limit = Alarm::new();

@@ -264,37 +264,26 @@ fn respond(
 ) -> Result<Response<ResponseBody>, Refusal> {
     let Answer {
         mut response,
-        mut connection,
+        connection,
     } = answer;
     if let Some(session) = &outgoing.session {
         session.mark(pool, attempt.picked(), response.headers_mut());
     }
     record.answered(response.status(), attempt.latency_us());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        connection.detach();
         return upgrade::switch(client, pool, outgoing.upgrade, attempt, response, record);
     }
     let (mut parts, incoming) = response.into_parts();
     let trustworthy = !headers::drop_false_length(&mut parts.headers);
+    let connection = Some(connection).filter(|_| trustworthy);
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::add_via(&mut parts.headers);
     // The backend's version ends here, as its connection does.
     parts.version = Version::HTTP_11;
     client.watch.waits_for_client();
-    let exchange = Exchange::new(
-        client,
-        pool,
-        attempt,
-        connection,
-        trustworthy,
-        record.take(),
-    );
+    let exchange = Exchange::new(client, pool, attempt, connection, record.take());
     Ok(Response::from_parts(
         parts,
-        ResponseBody::Upstream {
-            incoming,
-            exchange,
-            broken: None,
-        },
+        ResponseBody::Upstream { incoming, exchange },
     ))
 }
