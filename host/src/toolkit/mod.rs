@@ -8,11 +8,8 @@ mod encode;
 mod language;
 mod manifest;
 mod project;
-#[allow(dead_code)]
 mod recipe;
 pub mod template;
-// The recipes of the languages to come use all of it.
-#[allow(dead_code)]
 mod tools;
 
 pub use language::Language;
