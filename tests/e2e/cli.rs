@@ -168,6 +168,48 @@ async fn a_plugin_that_would_be_refused_is_inspected_with_the_reason() {
 }
 
 #[tokio::test]
+async fn what_a_plugin_costs_is_told_beside_least_time() {
+    let ended = run(["plugin", "bench", "round-robin", "--backends", "3,50"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for part in [
+        "round-robin",
+        "least-time",
+        "compile",
+        "memory",
+        "pick, 50 backends",
+    ] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+    let folder = Folder::with("").file("mine.wasm", guests::wasm("planner-last"));
+    let path = folder.path("mine.wasm");
+    let path = path.to_string_lossy();
+    let ended = run(["plugin", "bench", &path, "--backends", "7", "--json"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
+    let calls = &told["figures"]["calls"][0];
+    assert_eq!(calls["backends"], 7);
+    for figure in ["p50-ns", "p99-ns", "look-up-ns"] {
+        assert!(calls[figure].as_f64() > Some(0.0), "{figure}: {told}");
+    }
+    assert_eq!(
+        told["least-time"]["calls"][0]["look-up-ns"],
+        serde_json::Value::Null
+    );
+}
+
+#[tokio::test]
+async fn a_plugin_that_fails_is_not_measured() {
+    let folder = Folder::with("").file("mine.wasm", guests::wasm("trap"));
+    let path = folder.path("mine.wasm");
+    let ended = run(["plugin", "bench", &path.to_string_lossy()]).await;
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("with 3 backends"), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    let ended = run(["plugin", "bench", "least-time", "--backends", "0"]).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+}
+
+#[tokio::test]
 async fn a_plugin_is_tested_property_by_property() {
     let ended = run(["plugin", "test", "first-fit", "--calls", "1000"]).await;
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);

@@ -1,5 +1,6 @@
 //! `anubis plugin`: for those who write plugins, one file a subcommand.
 
+mod bench;
 mod build;
 mod inspect;
 mod new;
@@ -18,6 +19,7 @@ pub struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Bench(bench::Bench),
     Build(build::Build),
     Inspect(inspect::Inspect),
     New(new::New),
@@ -27,6 +29,7 @@ enum Command {
 impl Plugin {
     pub(super) fn execute(self) -> Exit {
         match self.command {
+            Command::Bench(bench) => bench.execute(),
             Command::Build(build) => build.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::New(new) => new.execute(),

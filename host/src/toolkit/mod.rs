@@ -3,6 +3,7 @@
 //!
 //! Nothing here is used while the proxy serves.
 
+pub mod bench;
 pub mod conformance;
 mod encode;
 mod language;

@@ -14,7 +14,7 @@ use crate::strategy::{Inbound, Members, MembersHandle, PickRequest, spread};
 const ZONES: [&str; 3] = ["eu-west-1a", "eu-west-1b", "eu-west-1c"];
 
 /// The members of a pool that consists of `rows`.
-pub(super) fn members(rows: &[Row]) -> MembersHandle {
+pub(in crate::toolkit) fn members(rows: &[Row]) -> MembersHandle {
     let texts = |row: &Row| (row.id, Texts::of(row));
     Arc::new(MadeUp(rows.iter().map(texts).collect()))
 }
@@ -67,7 +67,7 @@ impl Members for MadeUp {
 /// The head of a request. What is the client's follows from the key, so that who
 /// goes by a cookie or a header comes to the same as who goes by the key; the path
 /// is another for each request.
-pub(super) fn inbound(request: &PickRequest) -> Inbound {
+pub(in crate::toolkit) fn inbound(request: &PickRequest) -> Inbound {
     let client = spread(request.key, 11);
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, HeaderValue::from_static("shop.example"));

@@ -6,7 +6,7 @@
 //! too slow for all its calls does the clock end them.
 
 mod declared;
-mod made_up;
+pub(super) mod made_up;
 mod property;
 mod report;
 mod scene;
