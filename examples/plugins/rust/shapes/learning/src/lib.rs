@@ -11,6 +11,8 @@ use anubis_strategy::{Backend, Configure, Learn, Outcome, Refusal, Request, Stra
 struct Learned {
     /// Microseconds, by the backend's id: an average that forgets.
     times: BTreeMap<u32, u32>,
+    /// When they were last forgotten a little, in the proxy's microseconds.
+    forgot_us: u64,
 }
 
 /// A failure counts as an answer that took so long, in microseconds.
@@ -26,12 +28,25 @@ impl Configure for Learned {
 
 impl Strategy for Learned {
     fn pick(&mut self, request: &Request, backends: &[Backend]) -> Result<usize, Refusal> {
+        self.forget(request.now_us);
         // Who is not known yet is as good as the best: it gets its chance.
         let time = |backend: &Backend| self.times.get(&backend.id).map_or(0, |time| *time);
         let cost = |backend: &Backend| {
             Some(u64::from(time(backend).max(1)) * (u64::from(backend.in_flight) + 1))
         };
         load::least_by(backends, request.sequence, cost).ok_or(Refusal::Fallback)
+    }
+}
+
+impl Learned {
+    /// Every second a part of each time, so that the slow are asked again.
+    fn forget(&mut self, now_us: u64) {
+        if now_us.saturating_sub(self.forgot_us) >= 1_000_000 {
+            self.times
+                .values_mut()
+                .for_each(|time| *time -= time.div_ceil(8));
+            self.forgot_us = now_us;
+        }
     }
 }
 
@@ -48,8 +63,6 @@ impl Learn for Learned {
                 *time += took / 8;
             }
         }
-        // Everybody is forgotten a little, so that the slow are asked again.
-        self.times.values_mut().for_each(|time| *time -= *time / 64);
     }
 
     fn save(&mut self) -> Vec<u8> {
