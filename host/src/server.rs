@@ -171,6 +171,7 @@ impl Server {
         let controller = Controller::new(settings.clone(), source, state_file, counted, start)?;
         let publisher = controller.publisher();
         let shutdown = watch::Sender::new(None);
+        heartbeats.begin();
         let workers = start_workers(&settings, publisher, &shutdown, started, &heartbeats)
             .context("workers")
             .map_err(StartError::Other)?;

@@ -50,6 +50,13 @@ impl Heartbeats {
         }
     }
 
+    /// The workers start now, and all are well. What came before, such as compiling
+    /// for half a minute, was not their time.
+    pub fn begin(&self) {
+        let now_us = self.now_us();
+        (0..self.workers.len()).for_each(|worker| self.beat(worker, now_us));
+    }
+
     /// This worker is well.
     pub fn beat(&self, worker: usize, now_us: u64) {
         self.workers[worker].at.store(now_us, Relaxed);
@@ -206,6 +213,18 @@ mod tests {
         heartbeats.beat(1, u64::MAX);
         assert_eq!(heartbeats.ages_us().nth(1), Some(0));
         assert_eq!(heartbeats.stuck().collect::<Vec<_>>(), [0, 0]);
+    }
+
+    #[test]
+    fn what_came_before_the_workers_was_not_their_time() {
+        let compiled = Duration::from_secs(40);
+        let started = Instant::now();
+        let heartbeats = Heartbeats {
+            started: started.checked_sub(compiled).unwrap_or(started),
+            ..Heartbeats::new(started, 2)
+        };
+        heartbeats.begin();
+        assert!(heartbeats.ages_us().all(|age_us| age_us < STUCK_US));
     }
 
     proptest! {
