@@ -72,6 +72,8 @@ fn measure(engine: &Engine, name: &str, source: StrategySource) -> anyhow::Resul
         config: String::new(),
         deadline: Duration::from_millis(100),
         memory: 64 << 20,
+        recycle_memory: 64 << 20,
+        recycle_calls: 0,
         budget: Duration::from_secs(1),
         on_fault: OnFault::Fallback,
         probation: Duration::ZERO,

@@ -27,6 +27,7 @@ mod mixed;
 mod plugins;
 mod process;
 mod queue;
+mod recycling;
 mod regressions;
 mod retry;
 mod routes;

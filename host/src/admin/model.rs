@@ -268,6 +268,10 @@ pub struct Limits {
     pub budget_us: u64,
     /// Linear memory of one instance.
     pub memory_bytes: u64,
+    /// An instance that has held more is recycled.
+    pub recycle_memory_bytes: u64,
+    /// An instance that was called so often is recycled; 0 = never.
+    pub recycle_calls: u64,
     /// `fallback`, `last-good` or `reject`.
     pub on_fault: String,
     /// How long after a swap a quarantine brings the strategy before it back.
@@ -298,8 +302,10 @@ pub struct Stats {
     /// Faults by kind; kinds without any are there too.
     pub faults: BTreeMap<String, u64>,
     pub quarantines: u64,
-    /// Instances started in place of one that faulted or grew too large.
+    /// Instances started in place of one that faulted.
     pub replacements: u64,
+    /// Instances that made room for a new one without a fault, by reason.
+    pub recycled: BTreeMap<String, u64>,
     pub plans: u64,
     pub outcomes_dropped: u64,
     /// CPU time of all calls, estimated from samples.

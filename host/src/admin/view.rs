@@ -10,7 +10,7 @@ use crate::health;
 use crate::history::Version;
 use crate::plugin::FaultKind;
 use crate::pool::{Ejected, Member, Pool};
-use crate::strategy::{HandOver, Rehearsal, Strategy};
+use crate::strategy::{HandOver, Recycled, Rehearsal, Strategy};
 use crate::telemetry::metrics::Attempted;
 
 /// A pool in a list.
@@ -177,6 +177,8 @@ fn limits(settings: &StrategySettings) -> model::Limits {
         deadline_us: micros(settings.deadline),
         budget_us: micros(settings.budget),
         memory_bytes: settings.memory as u64,
+        recycle_memory_bytes: settings.recycle_memory as u64,
+        recycle_calls: settings.recycle_calls,
         on_fault: match settings.on_fault {
             OnFault::Fallback => "fallback",
             OnFault::LastGood => "last-good",
@@ -206,12 +208,16 @@ fn stats(strategy: &Strategy) -> model::Stats {
     let faults = FaultKind::ALL
         .into_iter()
         .map(|kind| (kind.as_str().to_owned(), stats.faults(kind)));
+    let recycled = Recycled::ALL
+        .into_iter()
+        .map(|reason| (reason.as_str().to_owned(), stats.recycled(reason)));
     model::Stats {
         picks: stats.picks,
         fallbacks: stats.fallbacks,
         faults: faults.collect(),
         quarantines: strategy.quarantines(),
         replacements: stats.replacements,
+        recycled: recycled.collect(),
         plans: stats.plans,
         outcomes_dropped: stats.outcomes_dropped,
         cpu_us: micros(stats.cpu),

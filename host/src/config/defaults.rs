@@ -235,14 +235,25 @@ impl BackendSettings {
     }
 }
 
+/// Linear memory of an instance, in bytes. Python's runtime begins with 12 MiB.
+const MEMORY: usize = 64 << 20;
+
 impl StrategySettings {
+    /// The default of `recycle-memory`: a quarter is left for what is needed until
+    /// the successor is ready.
+    pub fn recycle_memory_for(memory: usize) -> usize {
+        memory / 4 * 3
+    }
+
     /// A strategy without configuration and with the default limits.
     pub fn new(source: StrategySource) -> Self {
         Self {
             deadline: deadline_for(&source),
             source,
             config: String::new(),
-            memory: 64 << 20,
+            memory: MEMORY,
+            recycle_memory: Self::recycle_memory_for(MEMORY),
+            recycle_calls: 0,
             budget: Duration::from_millis(250),
             probation: Duration::from_secs(60),
             on_fault: OnFault::Fallback,

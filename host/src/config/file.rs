@@ -183,6 +183,8 @@ pub struct Pool {
     pub deadline: Option<Text<Time<1>>>,
     pub budget: Option<Text<Time<1>>>,
     pub memory: Option<Text<Size>>,
+    pub recycle_memory: Option<Spanned<Text<Size>>>,
+    pub recycle_calls: Option<Whole<0, 1_000_000_000_000>>,
     pub on_fault: Option<OnFault>,
     pub probation: Option<Text<Time<0>>>,
     pub plan_interval: Option<Text<Time<10>>>,

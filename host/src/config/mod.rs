@@ -522,6 +522,12 @@ pub struct StrategySettings {
     pub budget: Duration,
     /// Most linear memory of one instance, in bytes. Default 64 MiB.
     pub memory: usize,
+    /// An instance that holds more than so many bytes makes room for a new one.
+    /// Default three quarters of `memory`; as much as `memory` = never.
+    pub recycle_memory: usize,
+    /// An instance that was called so often makes room for a new one. Default 0 =
+    /// never.
+    pub recycle_calls: u64,
     /// What a request gets when the plugin faults. Default: the fallback.
     pub on_fault: OnFault,
     /// How long after a swap a quarantine brings the strategy before it back.

@@ -132,6 +132,8 @@ fn everything_about_a_pool_is_read() {
             deadline: Duration::from_millis(11),
             budget: Duration::from_millis(100),
             memory: 32 << 20,
+            recycle_memory: 20 << 20,
+            recycle_calls: 1_000_000,
             on_fault: OnFault::Reject,
             probation: Duration::from_secs(30),
             plan_interval: Duration::from_secs(2),
@@ -349,6 +351,26 @@ fn a_short_interval_is_not_longer_while_a_backend_is_down() {
     let settings = settings(&in_pool("health-check = { interval = '300ms' }"));
     let check = settings.pools[0].health_check.as_ref().expect("a check");
     assert_eq!(check.interval_down, Duration::from_millis(300));
+}
+
+#[test]
+fn an_instance_is_recycled_while_a_quarter_of_its_memory_is_left() {
+    let pool = |keys: &str| {
+        format!(
+            "[[listeners]]\naddress = '127.0.0.1:1'\n\
+             [pools.web]\n{keys}\n[[pools.web.backends]]\naddress = 'a'\n"
+        )
+    };
+    let strategy = |keys| settings(&pool(keys)).pools.remove(0).strategy;
+    assert_eq!(strategy("").recycle_memory, 48 << 20);
+    assert_eq!(strategy("memory = '4MiB'").recycle_memory, 3 << 20);
+    let all = strategy("memory = '4MiB'\nrecycle-memory = '4MiB'");
+    assert_eq!((all.recycle_memory, all.recycle_calls), (4 << 20, 0));
+    let more = mistakes(&pool("memory = '4MiB'\nrecycle-memory = '5MiB'"));
+    assert!(
+        more.contains("recycle-memory") && more.contains("more than `memory`"),
+        "{more}"
+    );
 }
 
 #[test]

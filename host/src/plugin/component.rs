@@ -156,7 +156,7 @@ impl Plugin {
 
 impl Drop for Plugin {
     fn drop(&mut self) {
-        self.engine.disposal().dispose(self.component.take());
+        self.engine.backstage().dispose(self.component.take());
     }
 }
 

@@ -7,11 +7,11 @@ use anyhow::{Result, anyhow};
 use wasmtime::Config;
 use wasmtime::component::Linker;
 
+use super::backstage::Backstage;
 use super::binary::Digest;
 use super::compiler::{Compiler, CompilerSettings};
 use super::component::Plugin;
 use super::deadline::Ticker;
-use super::disposal::Disposal;
 use super::imports::{self, SharedSlots};
 use super::instance::Guest;
 
@@ -22,8 +22,8 @@ pub(super) const WASM_STACK: usize = 512 * 1024;
 
 /// Compiles plugins and runs their instances; cheap to clone.
 ///
-/// Holds one thread that advances the epoch (deadlines) and one that frees
-/// what is no longer needed. Both end when the last clone, plugin and instance
+/// Holds one thread that advances the epoch (deadlines) and one that starts
+/// successors and frees what is no longer needed. Both end when the last clone, plugin and instance
 /// are gone.
 #[derive(Clone)]
 pub struct Engine {
@@ -34,7 +34,7 @@ struct Parts {
     wasmtime: wasmtime::Engine,
     linker: Linker<Guest>,
     ticker: Arc<Ticker>,
-    disposal: Disposal,
+    backstage: Backstage,
     compiler: Compiler,
     /// What is compiled now, by its version; an entry lives as long as something uses it.
     compiled: Mutex<HashMap<Digest, Weak<Plugin>>>,
@@ -67,13 +67,13 @@ impl Engine {
         let linker =
             imports::linker(&wasmtime).map_err(|error| anyhow!("plugin imports: {error:#}"))?;
         let ticker = Arc::new(Ticker::start(wasmtime.weak())?);
-        let disposal = Disposal::start()?;
+        let backstage = Backstage::start()?;
         Ok(Self {
             parts: Arc::new(Parts {
                 wasmtime,
                 linker,
                 ticker,
-                disposal,
+                backstage,
                 compiler: Compiler::new(compiler),
                 compiled: Mutex::default(),
                 shared: Mutex::default(),
@@ -125,8 +125,8 @@ impl Engine {
         &self.parts.ticker
     }
 
-    pub(super) fn disposal(&self) -> &Disposal {
-        &self.parts.disposal
+    pub(super) fn backstage(&self) -> &Backstage {
+        &self.parts.backstage
     }
 
     pub(super) fn compiler(&self) -> &Compiler {

@@ -130,7 +130,7 @@ impl Instance {
                 setup,
             }),
             Err(fault) => {
-                plugin.engine().disposal().dispose(store);
+                plugin.engine().backstage().dispose(store);
                 Err(fault)
             }
         }
@@ -251,7 +251,7 @@ const STORE: &str = "the store is taken only when the instance is dropped";
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.plugin.engine().disposal().dispose(self.store.take());
+        self.plugin.engine().backstage().dispose(self.store.take());
     }
 }
 

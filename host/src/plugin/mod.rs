@@ -7,6 +7,7 @@
 //! What a plugin can reach is what `imports.rs` defines: no sockets, files,
 //! environment or wall clock.
 
+mod backstage;
 mod binary;
 mod bindings;
 mod cache;
@@ -15,7 +16,6 @@ mod code;
 mod compiler;
 mod component;
 mod deadline;
-mod disposal;
 mod engine;
 mod fault;
 #[cfg(test)]
@@ -29,6 +29,7 @@ mod scan;
 pub mod shipped;
 #[cfg(test)]
 mod smith;
+mod successor;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -44,6 +45,7 @@ pub use imports::SharedSlots;
 pub use instance::{Answer, Instance, InstanceSettings, Label};
 pub use report::{Report, Role};
 pub use scan::Found;
+pub use successor::Successor;
 pub use translate::MAX_COMPONENT_BYTES;
 /// The version of wasmtime that runs the plugins.
 pub use wasmtime_environ::VERSION as RUNTIME_VERSION;

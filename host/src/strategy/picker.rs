@@ -140,8 +140,8 @@ impl Picker {
         self.seat.as_deref().map_or(0, Seat::pending_outcomes)
     }
 
-    /// Hands the outcomes to the plugin and replaces an instance that has
-    /// nearly used up its memory. Not on the request path: call it about ten
+    /// Hands the outcomes to the plugin and replaces an instance that is worn out. Not
+    /// on the request path: call it about ten
     /// times a second and when 256 outcomes are pending.
     pub fn flush(&mut self, now_us: u64) {
         if let Some(seat) = &mut self.seat {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::plugin::{
-    Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin, thread_cpu_time,
+    Answer, Fault, FaultKind, Instance, InstanceSettings, Plugin, Successor, thread_cpu_time,
 };
 use crate::pool::Row;
 use crate::telemetry::metrics::Own;
@@ -17,14 +17,13 @@ use super::conduct::Gravity;
 use super::meter::{Meter, Taken};
 use super::plan::Plan;
 use super::prepare::Strategy;
+use super::recycling::{Recycled, Recycling, Verdict};
 use super::shadow::Shadow;
 use super::stats::Counters;
 use super::{Candidates, Inbound, MembersHandle, Outcome, Pick, PickRequest, Routing, spread};
 
 /// Most outcomes kept for a plugin that is slow to be told.
 const MAX_OUTCOMES: usize = 4096;
-/// An instance is replaced before it runs out of memory, but not more often.
-const RECYCLE_AFTER_US: u64 = Duration::from_secs(60).as_micros() as u64;
 
 /// A plugin on one worker, with an instance in it except after a fault and
 /// while it is in quarantine.
@@ -35,8 +34,9 @@ pub(super) struct Seat {
     members: MembersHandle,
     counters: Own<Counters>,
     instance: Option<Instance>,
-    /// When the instance started.
-    started_us: u64,
+    recycling: Recycling,
+    /// Who is to sit here next, and why.
+    successor: Option<(Successor, Recycled)>,
     meter: Meter,
     outcomes: Vec<Outcome>,
     plan: Option<Arc<Plan>>,
@@ -75,7 +75,8 @@ impl Seat {
             members,
             counters,
             instance: None,
-            started_us: now_us,
+            recycling: Recycling::new(strategy.settings(), now_us),
+            successor: None,
             meter: Meter::new(strategy.settings().budget, fastrand::Rng::new()),
             outcomes: Vec::new(),
             plan: None,
@@ -108,6 +109,8 @@ impl Seat {
             Ok(saved) => saved,
             Err(fault) => {
                 self.log_cold_start(&format!("the old one could not save: {fault}"));
+                // What a call failed in is not called again.
+                self.instance = None;
                 None
             }
         }
@@ -115,7 +118,12 @@ impl Seat {
 
     /// Starts an instance; a state that it does not take leaves it cold.
     fn start_with(&self, saved: Option<&[u8]>) -> Result<Instance, Fault> {
-        let mut instance = self.start()?;
+        self.hand_over(self.start()?, saved)
+    }
+
+    /// Gives a fresh instance its predecessor's state; where it cannot bear that,
+    /// another one begins without.
+    fn hand_over(&self, mut instance: Instance, saved: Option<&[u8]>) -> Result<Instance, Fault> {
         let Some(saved) = saved else {
             return Ok(instance);
         };
@@ -179,6 +187,7 @@ impl Seat {
         let Some(instance) = &mut self.instance else {
             return Answered::Fault;
         };
+        self.recycling.called();
         let timing = self.meter.begin();
         let checked = instance
             .pick(rows, request, inbound)
@@ -210,8 +219,7 @@ impl Seat {
     fn replace(&mut self, now_us: u64, random: u64) -> bool {
         match self.start() {
             Ok(instance) => {
-                self.instance = Some(instance);
-                self.started_us = now_us;
+                self.seat(instance, now_us);
                 self.counters.replacements.add(1);
                 true
             }
@@ -220,6 +228,13 @@ impl Seat {
                 false
             }
         }
+    }
+
+    /// Lets `instance` sit down, in the empty seat or in another's place.
+    fn seat(&mut self, instance: Instance, now_us: u64) {
+        self.instance = Some(instance);
+        self.successor = None;
+        self.recycling.begin(now_us);
     }
 
     #[cold]
@@ -284,6 +299,7 @@ impl Seat {
         if !self.strategy.conduct().is_trusted() {
             // Put there by another worker's faults, perhaps: its memory is free.
             self.instance = None;
+            self.successor = None;
             self.outcomes.clear();
             return;
         }
@@ -291,7 +307,7 @@ impl Seat {
         if let Some(instance) = &self.instance {
             self.counters.memory(instance.memory_high_water());
         }
-        self.recycle_if_large(now_us);
+        self.recycle_if_due(now_us);
     }
 
     fn hand_over_outcomes(&mut self, now_us: u64) {
@@ -311,24 +327,82 @@ impl Seat {
         }
     }
 
-    /// Replaces an instance that leaks before it fails a request.
-    fn recycle_if_large(&mut self, now_us: u64) {
-        let large = self.settings.memory / 8 * 7;
-        let is_large = |instance: &Instance| instance.memory_high_water() > large;
-        if !self.instance.as_ref().is_some_and(is_large)
-            || now_us.saturating_sub(self.started_us) < RECYCLE_AFTER_US
-        {
-            return;
-        }
-        let saved = self.save();
-        match self.start_with(saved.as_deref()) {
-            Ok(instance) => {
-                self.instance = Some(instance);
-                self.started_us = now_us;
-                self.counters.replacements.add(1);
+    /// Replaces an instance that is worn out before it fails a request. Its
+    /// successor is started elsewhere and takes the seat when it is ready: what
+    /// is left to do here is to hand the state over.
+    fn recycle_if_due(&mut self, now_us: u64) {
+        match &self.successor {
+            Some((successor, reason)) => {
+                let reason = *reason;
+                if let Some(started) = successor.take() {
+                    self.successor = None;
+                    self.recycle(started, reason, now_us);
+                }
             }
-            Err(fault) => self.faulted(&fault, now_us, now_us),
+            None => self.look_for_wear(now_us),
         }
+    }
+
+    fn look_for_wear(&mut self, now_us: u64) {
+        let Some(instance) = &self.instance else {
+            return;
+        };
+        match self.recycling.look(instance.memory_high_water(), now_us) {
+            Verdict::Stays => {}
+            Verdict::HeldBack(time) => self.log_held_back(time),
+            Verdict::Due(reason) => {
+                let members = self.members.clone();
+                let successor = Successor::begin(&self.plugin, &self.settings, members);
+                self.successor = Some((successor, reason));
+            }
+        }
+    }
+
+    /// Puts the successor in the place of the instance, if there is one of each:
+    /// where the instance has gone, the next pick starts another.
+    fn recycle(&mut self, started: Result<Instance, Fault>, reason: Recycled, now_us: u64) {
+        let Some(instance) = &self.instance else {
+            return;
+        };
+        let (calls, memory) = (self.recycling.calls(), instance.memory_high_water());
+        let replaced = started.and_then(|mut successor| {
+            // They may have changed while it was being started.
+            successor.set_members(self.members.clone());
+            let saved = self.save();
+            self.hand_over(successor, saved.as_deref())
+        });
+        let (pool, plugin) = (&*self.settings.label.pool, &*self.settings.label.plugin);
+        match replaced {
+            Ok(successor) => {
+                let reason_name = reason.as_str();
+                tracing::debug!(
+                    pool,
+                    plugin,
+                    reason = reason_name,
+                    calls,
+                    memory,
+                    "plugin instance recycled"
+                );
+                self.seat(successor, now_us);
+                self.counters.recycled(reason);
+            }
+            // Nobody was kept waiting for it, and the old one still answers.
+            Err(fault) => {
+                let error = &fault.message;
+                tracing::warn!(pool, plugin, error, "plugin instance cannot be recycled");
+                self.recycling.postpone(now_us);
+            }
+        }
+    }
+
+    fn log_held_back(&self, time: Duration) {
+        tracing::warn!(
+            pool = &*self.settings.label.pool,
+            plugin = &*self.settings.label.plugin,
+            recycle_memory = self.strategy.settings().recycle_memory,
+            seconds = time.as_secs(),
+            "plugin fills its memory within a second: its instances are kept longer"
+        );
     }
 
     pub(super) fn replan_due(&self, now_us: u64, generation: u32) -> bool {
@@ -355,6 +429,7 @@ impl Seat {
         let Some(instance) = &mut self.instance else {
             return false;
         };
+        self.recycling.called();
         let begin = thread_cpu_time();
         let plan = instance
             .plan(rows)

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::plugin::FaultKind;
 use crate::telemetry::metrics::{Counter, Gauge, Histogram, Ledger, Scale};
 
+use super::recycling::Recycled;
+
 /// Sums over all workers since the strategy was prepared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -12,7 +14,7 @@ pub struct Stats {
     pub picks: u64,
     /// Decisions that the fallback made because the plugin could not or would not.
     pub fallbacks: u64,
-    /// Instances started in place of one that faulted or grew too large.
+    /// Instances started in place of one that faulted.
     pub replacements: u64,
     /// Plans made by a planner.
     pub plans: u64,
@@ -23,12 +25,18 @@ pub struct Stats {
     /// Most linear memory that one instance held, in bytes.
     pub memory: u64,
     faults: [u64; FaultKind::ALL.len()],
+    recycled: [u64; Recycled::ALL.len()],
 }
 
 impl Stats {
     /// Faults of one kind.
     pub fn faults(&self, kind: FaultKind) -> u64 {
         self.faults[kind as usize]
+    }
+
+    /// Instances that made room for a new one, without a fault, for one reason.
+    pub fn recycled(&self, reason: Recycled) -> u64 {
+        self.recycled[reason as usize]
     }
 
     /// Faults of all kinds.
@@ -49,9 +57,14 @@ pub(super) struct Counters {
     memory: Gauge,
     pub(super) pick_times: Histogram<PickTime, 14>,
     faults: [Counter; FaultKind::ALL.len()],
+    recycled: [Counter; Recycled::ALL.len()],
 }
 
 impl Counters {
+    pub(super) fn recycled(&self, reason: Recycled) {
+        self.recycled[reason as usize].add(1);
+    }
+
     pub(super) fn fault(&self, kind: FaultKind) {
         self.faults[kind as usize].add(1);
     }
@@ -100,6 +113,9 @@ impl Stats {
             for (sum, counter) in stats.faults.iter_mut().zip(&counters.faults) {
                 *sum += counter.get();
             }
+            for (sum, counter) in stats.recycled.iter_mut().zip(&counters.recycled) {
+                *sum += counter.get();
+            }
         });
         stats
     }
@@ -124,6 +140,7 @@ mod tests {
             counters.plans.add(4);
             counters.outcomes_dropped.add(5);
             counters.fault(FaultKind::Trap);
+            counters.recycled(Recycled::Memory);
             counters.pick_took(Duration::from_nanos(250), 10);
             counters.call_took(Duration::from_nanos(100), 1);
             counters.memory(memory);
@@ -136,6 +153,8 @@ mod tests {
         assert_eq!(stats.outcomes_dropped, 10);
         assert_eq!((stats.faults(FaultKind::Trap), stats.all_faults()), (2, 2));
         assert_eq!(stats.cpu, Duration::from_nanos(2 * 2_600));
+        assert_eq!(stats.recycled(Recycled::Calls), 0);
+        assert_eq!(stats.recycled(Recycled::Memory), 2);
         assert_eq!(stats.memory, 7, "of the instance with the most");
         let times = ledger.distribution(|counters| &counters.pick_times);
         assert_eq!(times.buckets[0], (250e-9, 2));
@@ -145,6 +164,9 @@ mod tests {
     fn kinds_are_numbered_in_order() {
         for (number, kind) in FaultKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, number);
+        }
+        for (number, reason) in Recycled::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number);
         }
     }
 }

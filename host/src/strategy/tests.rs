@@ -11,6 +11,7 @@ use crate::plugin::FaultKind;
 use crate::plugin::guests::{engine, members, rows, wasm};
 use crate::pool::Row;
 
+use super::conduct::Gravity;
 use super::*;
 
 fn settings(source: StrategySource) -> StrategySettings {
@@ -20,6 +21,8 @@ fn settings(source: StrategySource) -> StrategySettings {
         deadline: Duration::from_millis(10),
         budget: Duration::from_millis(250),
         memory: 8 << 20,
+        recycle_memory: 6 << 20,
+        recycle_calls: 0,
         on_fault: OnFault::Fallback,
         probation: Duration::from_secs(60),
         plan_interval: Duration::from_secs(1),
@@ -414,23 +417,96 @@ fn shared_slots_outlive_a_swap_and_a_rehearsal_leaves_them_alone() {
     assert_eq!(pick(&mut third, &rows(5)).pick, Pick::Backend(2));
 }
 
+/// Looks after the picker, as a worker does ten times a second, until so many
+/// instances were recycled for this reason; the time then.
+fn until_recycled(picker: &mut Picker, reason: Recycled, count: u64, mut now_us: u64) -> u64 {
+    let begin = std::time::Instant::now();
+    while picker.strategy().stats().recycled(reason) < count {
+        now_us += SECOND / 10;
+        picker.flush(now_us);
+        assert!(begin.elapsed() < Duration::from_secs(20), "never recycled");
+        std::thread::yield_now();
+    }
+    now_us
+}
+
 #[test]
-fn a_leak_is_replaced_before_it_fails() {
+fn a_leak_is_recycled_before_it_fails() {
     let strategy = guest("memory-leak");
     let mut picker = picker(&strategy);
-    for _ in 0..200 {
+    for life in 1..=3 {
+        // Of 128 pages an instance may hold 96 without being recycled.
+        for _ in 0..100 {
+            assert!(!pick(&mut picker, &rows(3)).fallback);
+        }
+        until_recycled(&mut picker, Recycled::Memory, life, life * 100 * SECOND);
+    }
+    let stats = strategy.stats();
+    assert_eq!((stats.replacements, stats.all_faults()), (0, 0));
+}
+
+#[test]
+fn who_was_called_often_enough_is_recycled_with_its_state() {
+    let strategy = guest_with("counts", |settings| settings.recycle_calls = 3).unwrap();
+    let mut picker = picker(&strategy);
+    let mut now_us = 0;
+    for number in 0..9 {
+        if number == 3 || number == 6 {
+            now_us = until_recycled(&mut picker, Recycled::Calls, number / 3, now_us + SECOND);
+        }
+        let decision = pick(&mut picker, &rows(9));
+        assert_eq!(decision.pick, Pick::Backend(number as usize));
+    }
+    assert_eq!(strategy.stats().recycled(Recycled::Memory), 0);
+    assert_eq!(strategy.stats().all_faults(), 0);
+}
+
+#[test]
+fn without_a_reason_nobody_is_recycled() {
+    let strategy = guest("counts");
+    let mut picker = picker(&strategy);
+    for now in 0..1000 {
+        pick_at(&mut picker, &rows(9), now * SECOND);
+        picker.flush(now * SECOND);
+    }
+    let stats = strategy.stats();
+    assert_eq!(Recycled::ALL.map(|reason| stats.recycled(reason)), [0, 0]);
+}
+
+#[test]
+fn a_planner_is_recycled_too_and_its_plan_stays() {
+    let strategy = guest("planner-leak");
+    let mut picker = picker(&strategy);
+    let mut now_us = 0;
+    for _ in 0..100 {
+        now_us += SECOND;
+        assert!(picker.replan_if_due(&rows(4), now_us, 1));
+    }
+    let now_us = until_recycled(&mut picker, Recycled::Memory, 1, now_us);
+    let decision = pick(&mut picker, &rows(4));
+    assert_eq!(
+        (decision.pick, decision.fallback),
+        (Pick::Backend(3), false)
+    );
+    assert!(picker.replan_if_due(&rows(2), now_us + SECOND, 2));
+    assert_eq!(pick(&mut picker, &rows(2)).pick, Pick::Backend(1));
+    assert_eq!(strategy.stats().all_faults(), 0);
+}
+
+#[test]
+fn a_plugin_in_quarantine_is_not_recycled() {
+    let strategy = guest("memory-leak");
+    let mut picker = picker(&strategy);
+    for _ in 0..100 {
         pick(&mut picker, &rows(3));
     }
-    picker.flush(59 * SECOND);
-    assert_eq!(
-        strategy.stats().replacements,
-        0,
-        "not more than once a minute"
-    );
-    picker.flush(61 * SECOND);
-    picker.flush(122 * SECOND);
-    let stats = strategy.stats();
-    assert_eq!((stats.replacements, stats.all_faults()), (1, 0));
+    picker.flush(2 * SECOND);
+    strategy.conduct().fault(Gravity::Lasting, 0, 0);
+    assert_eq!(strategy.standing(), Standing::Quarantined);
+    for now in 3..50 {
+        picker.flush(now * SECOND);
+    }
+    assert_eq!(strategy.stats().recycled(Recycled::Memory), 0);
 }
 
 #[test]

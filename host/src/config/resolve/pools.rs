@@ -14,7 +14,7 @@ use crate::config::defaults::STRATEGY;
 use crate::config::file;
 use crate::config::json::plugin_text;
 use crate::config::read::Report;
-use crate::config::values::Text;
+use crate::config::values::{Size, Text, Whole};
 use crate::config::words::DnsName;
 use crate::config::{
     BackendSettings, BackendState, HashKey, OnFault, PoolSettings, Priorities, Resolve,
@@ -165,6 +165,15 @@ fn strategy(written: &mut file::Pool, folder: &Path, report: &mut Report<'_>) ->
         &mut strategy.memory,
         written.memory.take().map(|size| size.0.0),
     );
+    strategy.recycle_memory = match written.recycle_memory.take() {
+        Some(size) => recycle_memory(size, strategy.memory, report),
+        None => StrategySettings::recycle_memory_for(strategy.memory),
+    };
+    let recycle_calls = written.recycle_calls.take();
+    set(
+        &mut strategy.recycle_calls,
+        recycle_calls.map(|Whole(calls)| calls),
+    );
     set(
         &mut strategy.plan_interval,
         written.plan_interval.take().map(time),
@@ -175,6 +184,16 @@ fn strategy(written: &mut file::Pool, folder: &Path, report: &mut Report<'_>) ->
         Some(file::OnFault::Fallback) | None => OnFault::Fallback,
     };
     strategy
+}
+
+fn recycle_memory(written: Spanned<Text<Size>>, memory: usize, report: &mut Report<'_>) -> usize {
+    let span = written.span();
+    let bytes = written.into_inner().0.0;
+    if bytes > memory {
+        let what = format!("is more than `memory`, which is {memory} bytes");
+        report.mistake(&span, what);
+    }
+    bytes
 }
 
 /// Why the plugin at `path` cannot be read, if it cannot.

@@ -7,7 +7,7 @@ use super::sheet::{Label, Sheet};
 use crate::generation::{Generation, Served};
 use crate::history::Origin;
 use crate::plugin::FaultKind;
-use crate::strategy::{Standing, Stats, Strategy};
+use crate::strategy::{Recycled, Standing, Stats, Strategy};
 
 /// Writes what all workers counted for the strategies of `generation`.
 pub fn write(sheet: &mut Sheet, generation: &Generation) -> fmt::Result {
@@ -124,8 +124,18 @@ fn write_counts(sheet: &mut Sheet, strategies: &[&Strategy]) -> fmt::Result {
     )?;
     sheet.counter(
         "anubis_strategy_replacements_total",
-        "Instances started in place of one that faulted or grew too large.",
+        "Instances started in place of one that faulted.",
         sums(|stats| stats.replacements),
+    )?;
+    sheet.counter(
+        "anubis_strategy_recycled_total",
+        "Instances that made room for a new one without a fault.",
+        all.iter().flat_map(|([pool, strategy, version], stats)| {
+            Recycled::ALL.into_iter().map(|reason| {
+                let labels = [*pool, *strategy, *version, ("reason", reason.as_str())];
+                (labels, stats.recycled(reason))
+            })
+        }),
     )?;
     sheet.counter(
         "anubis_strategy_plans_total",
