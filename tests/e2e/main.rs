@@ -19,6 +19,7 @@ mod forwarding;
 mod health;
 mod lifecycle;
 mod limits;
+mod load_report;
 mod log;
 mod matrix;
 mod metastable;

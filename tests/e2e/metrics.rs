@@ -485,7 +485,14 @@ fn told(scrape: &Scrape) -> Vec<Row> {
 
 #[tokio::test]
 async fn every_metric_is_documented_and_every_documented_metric_exists() {
-    let a = Backend::named("a").start();
+    // It tells of its load.
+    let fields = [
+        ("endpoint-load-metrics", "TEXT cpu_utilization=0.5"),
+        ("Content-Length", "1"),
+    ];
+    let a = Backend::named("a")
+        .answer(Answer::head("200 OK", &fields).write("a"))
+        .start();
     // With both logs, so that both can have dropped lines.
     let names = NameServer::start();
     let address = names.address();
@@ -493,7 +500,7 @@ async fn every_metric_is_documented_and_every_documented_metric_exists() {
         .global(&format!(
             "log.access = \"json\"\n[dns]\nservers = [\"{address}\"]"
         ))
-        .pool("sticky = { cookie = \"b\" }")
+        .pool("sticky = { cookie = \"b\" }\nload-report = {}")
         // One check soon, and no other for a long time.
         .pool("health-check = { interval = \"1h\", interval-down = \"10ms\" }");
     let named = "[[pools.web.backends]]\naddress = \"app.test\"\nstate = \"drain\"";

@@ -150,6 +150,8 @@ pub struct Backend {
     pub latency_us: Option<u32>,
     /// EWMA of the failed share, 0 to 1.
     pub failures: f64,
+    /// Load that it reports of itself, 0 to 1; null where it does not, or not lately.
+    pub utilization: Option<f64>,
     /// It is active, healthy and not ejected.
     pub eligible: bool,
     /// While it is left out because of its answers; else null.

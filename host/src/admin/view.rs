@@ -91,6 +91,7 @@ pub fn backend(pool: &Pool, member: &Member, now_us: u64) -> model::Backend {
         in_flight: member.cell.in_flight(),
         latency_us: Some(member.cell.latency_us(now_us)).filter(|&latency| latency != 0),
         failures: f64::from(member.cell.failures(now_us)) / 10_000.0,
+        utilization: utilization(member, now_us),
         eligible: member.is_eligible(),
         ejected: pool
             .ejection(member)
@@ -102,6 +103,13 @@ pub fn backend(pool: &Pool, member: &Member, now_us: u64) -> model::Backend {
             .is_some()
             .then(|| health(&member.health.report())),
         attempts: attempts(member),
+    }
+}
+
+fn utilization(member: &Member, now_us: u64) -> Option<f64> {
+    match member.cell.utilization(now_us) {
+        0 => None,
+        parts => Some(f64::from(parts) / 10_000.0),
     }
 }
 

@@ -158,6 +158,7 @@ impl PoolSettings {
             outliers: OutlierSettings::default(),
             resolve: Resolve::All,
             health_check: None,
+            load_report: None,
             max_requests: 0,
             queue_size: 0,
             // Who waits longer for a page has gone, or asks again besides.

@@ -19,7 +19,7 @@ use super::words::{
     CheckMethod, CheckPath, CookieDomain, CookieName, CookiePath, DnsName, Host, NameServer,
     PathPrefix, StatusRange,
 };
-use super::{HashKey, HostHeader, HostPattern, StrategySource};
+use super::{HashKey, HostHeader, HostPattern, Metric, StrategySource};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -211,6 +211,7 @@ pub struct Pool {
     pub outlier_detection: Option<OutlierDetection>,
     pub resolve: Option<Resolve>,
     pub health_check: Option<HealthCheck>,
+    pub load_report: Option<LoadReport>,
     pub max_requests: Option<Whole<0, 4_294_967_295>>,
     pub queue_size: Option<Whole<0, 1_000_000>>,
     pub queue_timeout: Option<Spanned<Text<Time<1>>>>,
@@ -271,6 +272,30 @@ pub enum HealthType {
 pub enum HealthStart {
     Healthy,
     Unhealthy,
+}
+
+/// `[pools.NAME.load-report]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct LoadReport {
+    pub metrics: Option<Spanned<Vec<Text<Metric>>>>,
+    pub full_at: Option<Spanned<Factor<1_000_000_000>>>,
+    pub expiry: Option<Text<Time<10>>>,
+    pub ask: Option<ReportFormat>,
+    pub forward: Option<bool>,
+}
+
+/// `pools.NAME.load-report.ask`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportFormat {
+    Text,
+    Json,
 }
 
 /// `[pools.NAME.rate-limit]`

@@ -10,6 +10,7 @@ mod document;
 mod file;
 mod health;
 mod json;
+mod load;
 mod mistakes;
 mod quick;
 mod read;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 
 pub use dns::{DnsSettings, Family, Resolve, Target};
 pub use health::{GrpcProbe, HealthSettings, HealthStart, HttpProbe, Probe};
+pub use load::{LoadReportSettings, Metric, ReportFormat};
 pub use mistakes::{Mistake, Mistakes};
 pub use retry::{RetryOn, RetrySettings};
 pub use secret::Secret;
@@ -337,6 +339,9 @@ pub struct PoolSettings {
     pub resolve: Resolve,
     /// How its backends are checked. Default: not at all.
     pub health_check: Option<HealthSettings>,
+    /// What its backends tell of their load with their answers. Default: nobody
+    /// listens.
+    pub load_report: Option<LoadReportSettings>,
     /// Most requests at once that have a backend, over all workers; 0
     /// (default) = no limit.
     pub max_requests: u32,

@@ -5,6 +5,7 @@ mod admin;
 mod dns;
 mod health;
 mod listeners;
+mod load;
 mod outliers;
 mod pools;
 mod rate;

@@ -184,6 +184,20 @@ fn everything_about_a_pool_is_read() {
             key: HashKey::Header(HeaderName::from_static("x-key")),
         })
     );
+    assert_eq!(
+        pool.load_report,
+        Some(LoadReportSettings {
+            metrics: vec![
+                Metric::Named("queue".into()),
+                Metric::Utilization("disk".into()),
+                Metric::Memory,
+            ],
+            full_at: 20.0,
+            expiry: Duration::from_secs(3),
+            ask: Some(ReportFormat::Text),
+            forward: true,
+        })
+    );
     assert_eq!(pool.panic_threshold, 40);
     assert_eq!(pool.priorities, Priorities::Strategy);
     assert_eq!(pool.slow_start, Duration::from_secs(20));
@@ -371,6 +385,27 @@ fn an_instance_is_recycled_while_a_quarter_of_its_memory_is_left() {
         more.contains("recycle-memory") && more.contains("more than `memory`"),
         "{more}"
     );
+}
+
+#[test]
+fn a_load_report_needs_a_metric_and_a_full_load() {
+    let told = mistakes(
+        "[[listeners]]\naddress = '127.0.0.1:1'\n\
+         [pools.web]\nbackends = [{ address = 'a' }]\n\
+         load-report = { metrics = ['cpu'], full-at = 0, ask = 'bin' }\n\
+         [pools.api]\nbackends = [{ address = 'a' }]\nload-report.metrics = []\n",
+    );
+    for wrong in ["cpu_utilization", "full-at", "ask", "without a metric"] {
+        assert!(told.contains(wrong), "{wrong}: {told}");
+    }
+    let pools = settings(
+        "[[listeners]]\naddress = '127.0.0.1:1'\n[[routes]]\npool = 'web'\n\
+         [pools.web]\nbackends = [{ address = 'a' }]\nload-report = {}\n\
+         [pools.api]\nbackends = [{ address = 'a' }]\n",
+    )
+    .pools;
+    assert_eq!(pools[0].load_report, Some(LoadReportSettings::default()));
+    assert_eq!(pools[1].load_report, None);
 }
 
 #[test]

@@ -35,6 +35,10 @@ pub struct Live {
     silent: AtomicBool,
     /// Attempts that went wrong since the last that went well.
     wrong: AtomicU32,
+    /// Load that the backend reported last, in 1/10000.
+    utilization: AtomicU32,
+    /// Microseconds; from then on the report is too old.
+    reported_until: AtomicU64,
 }
 
 /// What one attempt tells of its backend.
@@ -73,6 +77,23 @@ impl Live {
     pub fn failures(&self, now_us: u64) -> u32 {
         let value = f64::from_bits(self.failures.load(Relaxed));
         (ewma::decayed(value, self.since_sample(now_us)) * 10_000.0).round() as u32
+    }
+
+    /// Load that the backend reports of itself, in 1/10000; 0 = not reported, or
+    /// not lately.
+    pub fn utilization(&self, now_us: u64) -> u32 {
+        match now_us < self.reported_until.load(Relaxed) {
+            true => self.utilization.load(Relaxed),
+            false => 0,
+        }
+    }
+
+    /// The backend says that its load is `load`, 0 to 1, which counts until
+    /// `until_us`. A load of nothing is the least that is not "not reported".
+    pub fn reports(&self, load: f64, until_us: u64) {
+        let parts = (load * 10_000.0).round().clamp(1.0, 10_000.0);
+        self.utilization.store(parts as u32, Relaxed);
+        self.reported_until.store(until_us, Relaxed);
     }
 
     /// Takes the outcome of an attempt into the averages.
@@ -294,6 +315,17 @@ mod tests {
         );
         assert_eq!(live.latency_us(1), 300);
         assert_eq!(live.latency_us(10_000_000_000), 1);
+    }
+
+    #[test]
+    fn a_report_counts_until_it_is_too_old() {
+        let live = Live::default();
+        assert_eq!(live.utilization(0), 0);
+        for (load, parts) in [(0.4217, 4217), (0.0, 1), (1.0, 10_000), (7.0, 10_000)] {
+            live.reports(load, 100);
+            assert_eq!(live.utilization(99), parts);
+            assert_eq!(live.utilization(100), 0);
+        }
     }
 
     #[test]

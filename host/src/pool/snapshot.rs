@@ -9,8 +9,8 @@ use super::{Eligibility, Membership, Row, growth};
 use crate::config::{PoolSettings, Priorities};
 use crate::strategy::Candidates;
 
-/// Latency and failures of backends without new samples are decayed anew this
-/// often: 2^14 us is 0.16 % of the averages' time constant.
+/// Latency and failures of backends without new samples are decayed anew, and
+/// reports of load looked at, this often: 2^14 us is 0.16 % of the averages' time constant.
 const DECAY_SHIFT: u32 = 14;
 
 /// What a pool's settings say of who may be asked.
@@ -161,7 +161,7 @@ impl Snapshot {
         &self.members
     }
 
-    /// Reads load, latency and failures as they are at `now_us` of those whom
+    /// Reads load, reports, latency and failures as they are at `now_us` of those whom
     /// this request (`random` bits of its own) is offered, and leaves out who is
     /// full or in `tried` (indices into the members). Where nobody is left of
     /// one priority, those of the next are offered.
@@ -334,6 +334,7 @@ impl Lane {
                 *seen = sampled_at;
                 row.latency_us = live.latency_us(now_us);
                 row.failures = live.failures(now_us);
+                row.utilization = live.utilization(now_us);
             }
         }
         any_full

@@ -63,6 +63,11 @@ impl Attempt {
         &self.picked
     }
 
+    /// The time on its worker's clock, in microseconds.
+    pub fn now_us(&self) -> u64 {
+        self.worker.now_us()
+    }
+
     /// The request is being sent, with a body that is this far.
     pub fn sends(&mut self, upload: Upload) {
         self.upload = upload;

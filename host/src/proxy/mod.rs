@@ -10,6 +10,7 @@ mod headers;
 mod hedge;
 mod held;
 mod key;
+mod load_report;
 mod record;
 mod request;
 mod retry;
@@ -215,6 +216,7 @@ async fn send(
     let member = attempt.picked().member;
     let mut reuse = Reuse::Allowed;
     loop {
+        load_report::ask(pool, request.headers_mut());
         request
             .body_mut()
             .answered_within(pool.limits.response_timeout);
@@ -225,7 +227,9 @@ async fn send(
                 cause: Cause::Coding,
                 unsent: None,
             },
-            Ok((response, connection)) => {
+            Ok((mut response, connection)) => {
+                // Before the sample, with which the workers take it up.
+                load_report::note(pool, member, response.headers_mut(), attempt.now_us());
                 attempt.answered(response.status());
                 pool.attempt_answered(member);
                 return Ok(Answer {

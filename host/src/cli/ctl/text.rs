@@ -55,6 +55,7 @@ pub fn backends(backends: &Backends) -> String {
         ">IN FLIGHT",
         ">LATENCY",
         ">FAILED",
+        ">LOAD",
         "ELIGIBLE",
         "HEALTH",
     ]);
@@ -69,6 +70,7 @@ pub fn backends(backends: &Backends) -> String {
             backend.in_flight.to_string(),
             latency(backend.latency_us),
             share(backend.failures),
+            backend.utilization.map_or_else(|| "-".to_owned(), share),
             eligible(backend),
             health_and_why(backend.health.as_ref()),
         ]);

@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::Spanned;
 
 use super::health::health;
+use super::load::load_report;
 use super::outliers::outliers;
 use super::rate::rate;
 use super::{bits32, count, percent, set, size, sticky, time};
@@ -54,9 +55,11 @@ pub fn pools(
             let rate_limit = rate_limit.and_then(|written| rate(written, report));
             let health_check = pool.health_check.take();
             let health_check = health_check.map(|written| health(written, report));
+            let load = pool.load_report.take();
             PoolSettings {
                 rate_limit,
                 health_check,
+                load_report: load.map(|written| load_report(written, report)),
                 sticky,
                 ..pool_settings(name.into_inner(), backends, strategy, pool)
             }

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use super::sheet::Sheet;
-use super::{Attempted, Counter, Ejection, Gauge};
+use super::sheet::{Label, Sheet};
+use super::{Attempted, Counter, Ejection, Gauge, LoadReport};
 use crate::generation::Generation;
+use crate::pool::{Member, Pool};
 
 /// One worker's counts of one backend.
 #[derive(Debug, Default)]
 pub struct BackendCounts {
     attempts: [Counter; Attempted::COUNT],
     ejections: [Counter; Ejection::COUNT],
+    load_reports: [Counter; LoadReport::COUNT],
     /// Connections made.
     pub connects: Counter,
     /// Requests sent over a kept connection.
@@ -30,21 +32,32 @@ impl BackendCounts {
         self.ejections[why as usize].add(1);
     }
 
+    /// It told of its load.
+    pub fn load_report(&self, result: LoadReport) {
+        self.load_reports[result as usize].add(1);
+    }
+
     /// Attempts that ended so.
     pub fn attempts(&self, result: Attempted) -> u64 {
         self.attempts[result as usize].get()
     }
 }
 
+/// The pool's backends, with what tells them from others.
+fn of_pool(pool: &Pool) -> impl Iterator<Item = ([Label<'_>; 2], &Member)> {
+    let name = ("pool", &*pool.settings.name);
+    let members = pool.members.list.iter();
+    members.map(move |one| ([name, ("backend", &*one.settings.name)], one))
+}
+
 /// Writes what all workers counted for the backends of `generation`, and what
 /// their live columns say at `now_us`.
 pub fn write(sheet: &mut Sheet, generation: &Generation, now_us: u64) -> fmt::Result {
-    let backends = || {
-        generation.pools.iter().flat_map(|served| {
-            let pool = ("pool", &*served.pool.settings.name);
-            let members = served.pool.members.list.iter();
-            members.map(move |one| ([pool, ("backend", &*one.settings.name)], one))
-        })
+    let pools = || generation.pools.iter().map(|served| &*served.pool);
+    let backends = || pools().flat_map(of_pool);
+    let reporting = || {
+        let asked = |pool: &&Pool| pool.settings.load_report.is_some();
+        pools().filter(asked).flat_map(of_pool)
     };
     let sums = |count: fn(&BackendCounts) -> u64| {
         backends().map(move |(labels, one)| (labels, one.counts.sum(count)))
@@ -76,6 +89,26 @@ pub fn write(sheet: &mut Sheet, generation: &Generation, now_us: u64) -> fmt::Re
         "anubis_backend_failure_ratio",
         "EWMA of the failed share of attempts, 0 to 1, as strategies see it.",
         backends().map(|(labels, one)| (labels, f64::from(one.cell.failures(now_us)) / 1e4)),
+    )?;
+    sheet.gauge(
+        "anubis_backend_utilization_ratio",
+        "Load that the backend reports of itself, 0 to 1, as strategies see it; none where it reports nothing, or not lately.",
+        backends().filter_map(|(labels, one)| match one.cell.utilization(now_us) {
+            0 => None,
+            parts => Some((labels, f64::from(parts) / 1e4)),
+        }),
+    )?;
+    sheet.counter(
+        "anubis_backend_load_reports_total",
+        "Answers that told of the backend's load, where that is asked for, by what could be done with it.",
+        reporting().flat_map(|([pool, backend], one)| {
+            LoadReport::ALL.iter().map(move |&result| {
+                let count = one
+                    .counts
+                    .sum(|counts| counts.load_reports[result as usize].get());
+                ([pool, backend, ("result", result.as_str())], count)
+            })
+        }),
     )?;
     sheet.gauge(
         "anubis_backend_weight",

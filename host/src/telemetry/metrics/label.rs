@@ -55,6 +55,16 @@ impl Code {
 }
 
 values! {
+    /// What could be done with what a backend told of its load.
+    LoadReport {
+        /// It is what strategies see.
+        Taken = "taken",
+        /// It names none of the metrics that are looked for, or is damaged.
+        Unusable = "unusable",
+    }
+}
+
+values! {
     /// Why the proxy answered a pool's request itself.
     Refused {
         /// No backend is eligible and untried.

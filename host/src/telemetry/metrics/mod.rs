@@ -38,8 +38,8 @@ pub use backends::BackendCounts;
 pub use cell::{Counter, Gauge};
 pub use histogram::{Distribution, Histogram, Scale};
 pub use label::{
-    Attempted, Checked, Code, Ejection, Ended, Refused, Reload, RetryDenied, RetryReason,
-    SessionToken,
+    Attempted, Checked, Code, Ejection, Ended, LoadReport, Refused, Reload, RetryDenied,
+    RetryReason, SessionToken,
 };
 pub use ledger::{Ledger, Own};
 pub use listeners::{Connected, ListenerCounts};
