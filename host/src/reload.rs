@@ -60,6 +60,7 @@ impl Publisher {
         };
         let first = builder.generation(&settings, workers)?;
         inheritance.tell_health(&first);
+        inheritance.tell_advice(&first);
         let publish = watch::Sender::new(Arc::new(first));
         Ok(Publisher {
             engine,

@@ -177,7 +177,7 @@ impl Server {
             .map_err(StartError::Other)?;
         let first = publisher.current();
         let generations = publisher.subscribe();
-        let checks = Checks::start(publisher.subscribe())
+        let checks = Checks::start(started, publisher.subscribe())
             .context("health checks")
             .map_err(StartError::Other)?;
         let control = controller.run().map_err(StartError::Other)?;

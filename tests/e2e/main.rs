@@ -5,6 +5,7 @@
 //! system chooses, and waits for events, never for time to pass.
 
 mod admin;
+mod agent;
 mod balance;
 mod chaos;
 mod cli;

@@ -500,7 +500,7 @@ async fn every_metric_is_documented_and_every_documented_metric_exists() {
         .global(&format!(
             "log.access = \"json\"\n[dns]\nservers = [\"{address}\"]"
         ))
-        .pool("sticky = { cookie = \"b\" }\nload-report = {}")
+        .pool("sticky = { cookie = \"b\" }\nload-report = {}\nagent-check = { port = 1 }")
         // One check soon, and no other for a long time.
         .pool("health-check = { interval = \"1h\", interval-down = \"10ms\" }");
     let named = "[[pools.web.backends]]\naddress = \"app.test\"\nstate = \"drain\"";

@@ -104,7 +104,7 @@ impl Builder {
         self
     }
 
-    /// Listens at this address, not at one of 127.0.0.1 that is free.
+    /// Listens at this address (port 0: a free one), not at one of 127.0.0.1 that is free.
     pub fn at(mut self, address: SocketAddr) -> Self {
         self.at = Some(address);
         self
@@ -351,6 +351,8 @@ impl Port {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
+        // Another number where none was asked for.
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
         // From here on a connection is taken, whenever the thread gets to it.
         socket.listen(1024)?;
         Ok(Self {

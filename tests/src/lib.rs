@@ -6,6 +6,7 @@
 //! sees: a configuration file, signals, log lines, sockets and an exit code.
 
 pub mod admin;
+pub mod agent;
 pub mod answer;
 pub mod backend;
 pub mod client;
@@ -23,6 +24,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use admin::Admin;
+pub use agent::Agent;
 pub use answer::Answer;
 pub use backend::Backend;
 pub use client::Client;

@@ -160,6 +160,8 @@ pub struct Backend {
     pub slow_start_percent: Option<u32>,
     /// What its health checks say; null where the pool has none.
     pub health: Option<BackendHealth>,
+    /// What its agent says; null where the pool asks none.
+    pub agent: Option<BackendAgent>,
     /// Attempts that have ended, since the start, by what became of them.
     pub attempts: BTreeMap<String, u64>,
 }
@@ -187,6 +189,25 @@ pub struct BackendHealth {
     pub took_us: Option<u64>,
     /// What was wrong at the last check that failed; null when none did.
     pub last_error: Option<String>,
+}
+
+/// What the agent of a backend says.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BackendAgent {
+    /// It is down.
+    pub down: bool,
+    /// What it wants done with the backend: `ready`, `drain` or `maint`.
+    pub administration: String,
+    /// How much of its weight it should have; 0 = no new requests.
+    pub weight_percent: u32,
+    /// Its last answer that could be read; null before the first.
+    pub said: Option<String>,
+    /// When that came.
+    pub at: Option<String>,
+    /// How long it took.
+    pub took_us: Option<u64>,
+    /// What was wrong at the last check; null when nothing was.
+    pub error: Option<String>,
 }
 
 /// Whether a backend takes requests.

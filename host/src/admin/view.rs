@@ -9,7 +9,7 @@ use crate::generation::Served;
 use crate::health;
 use crate::history::Version;
 use crate::plugin::FaultKind;
-use crate::pool::{Ejected, Member, Pool};
+use crate::pool::{Advice, Ejected, Member, Pool};
 use crate::strategy::{HandOver, Recycled, Rehearsal, Strategy};
 use crate::telemetry::metrics::Attempted;
 
@@ -102,6 +102,7 @@ pub fn backend(pool: &Pool, member: &Member, now_us: u64) -> model::Backend {
             .health_check
             .is_some()
             .then(|| health(&member.health.report())),
+        agent: pool.settings.agent_check.is_some().then(|| agent(member)),
         attempts: attempts(member),
     }
 }
@@ -127,6 +128,27 @@ fn health(report: &health::Report) -> model::BackendHealth {
         checked: report.checked.map(instant),
         took_us: report.took.map(micros),
         last_error: report.error.clone(),
+    }
+}
+
+fn agent(member: &Member) -> model::BackendAgent {
+    let advice = member.standing.advice();
+    let report = member.agent.report();
+    let administration = match advice {
+        Advice {
+            maintenance: true, ..
+        } => "maint",
+        Advice { drain: true, .. } => "drain",
+        _ => "ready",
+    };
+    model::BackendAgent {
+        down: advice.down,
+        administration: administration.to_owned(),
+        weight_percent: advice.percent,
+        said: report.said,
+        at: report.at.map(instant),
+        took_us: report.took.map(micros),
+        error: report.error,
     }
 }
 

@@ -158,6 +158,7 @@ impl PoolSettings {
             outliers: OutlierSettings::default(),
             resolve: Resolve::All,
             health_check: None,
+            agent_check: None,
             load_report: None,
             max_requests: 0,
             queue_size: 0,

@@ -211,6 +211,7 @@ pub struct Pool {
     pub outlier_detection: Option<OutlierDetection>,
     pub resolve: Option<Resolve>,
     pub health_check: Option<HealthCheck>,
+    pub agent_check: Option<Spanned<AgentCheck>>,
     pub load_report: Option<LoadReport>,
     pub max_requests: Option<Whole<0, 4_294_967_295>>,
     pub queue_size: Option<Whole<0, 1_000_000>>,
@@ -272,6 +273,22 @@ pub enum HealthType {
 pub enum HealthStart {
     Healthy,
     Unhealthy,
+}
+
+/// `[pools.NAME.agent-check]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    default,
+    expecting = "a table"
+)]
+pub struct AgentCheck {
+    pub port: Option<Whole<1, 65_535>>,
+    pub send: Option<String>,
+    pub interval: Option<Text<Time<10>>>,
+    pub timeout: Option<Text<Time<1>>>,
+    pub expiry: Option<Text<Time<10>>>,
 }
 
 /// `[pools.NAME.load-report]`

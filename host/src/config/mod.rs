@@ -4,6 +4,7 @@
 //! sees that form. A [`Settings`] that exists is right: names resolve,
 //! numbers are in range, every route leads to a pool.
 
+mod agent;
 mod defaults;
 mod dns;
 mod document;
@@ -35,6 +36,7 @@ use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+pub use agent::AgentSettings;
 pub use dns::{DnsSettings, Family, Resolve, Target};
 pub use health::{GrpcProbe, HealthSettings, HealthStart, HttpProbe, Probe};
 pub use load::{LoadReportSettings, Metric, ReportFormat};
@@ -339,6 +341,8 @@ pub struct PoolSettings {
     pub resolve: Resolve,
     /// How its backends are checked. Default: not at all.
     pub health_check: Option<HealthSettings>,
+    /// Which programs beside its backends say how they are. Default: none is asked.
+    pub agent_check: Option<AgentSettings>,
     /// What its backends tell of their load with their answers. Default: nobody
     /// listens.
     pub load_report: Option<LoadReportSettings>,

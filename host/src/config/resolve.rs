@@ -2,6 +2,7 @@
 //! mistakes that only show when entries are seen together.
 
 mod admin;
+mod agent;
 mod dns;
 mod health;
 mod listeners;

@@ -184,6 +184,17 @@ fn everything_about_a_pool_is_read() {
             key: HashKey::Header(HeaderName::from_static("x-key")),
         })
     );
+    let port = NonZeroU16::new(9707).expect("not 0");
+    assert_eq!(
+        pool.agent_check,
+        Some(AgentSettings {
+            port,
+            send: "web\n".into(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(300),
+            expiry: Duration::from_secs(4),
+        })
+    );
     assert_eq!(
         pool.load_report,
         Some(LoadReportSettings {
@@ -406,6 +417,22 @@ fn a_load_report_needs_a_metric_and_a_full_load() {
     .pools;
     assert_eq!(pools[0].load_report, Some(LoadReportSettings::default()));
     assert_eq!(pools[1].load_report, None);
+}
+
+#[test]
+fn where_an_agent_listens_has_to_be_said() {
+    let pool = |agent: &str| {
+        format!(
+            "[[listeners]]\naddress = '127.0.0.1:1'\n\
+             [pools.web]\nbackends = [{{ address = 'a' }}]\nagent-check = {{ {agent} }}\n"
+        )
+    };
+    let told = mistakes(&pool("interval = '1s'"));
+    assert!(told.contains("pools.web.agent-check.port"), "{told}");
+    let agent = |keys| settings(&pool(keys)).pools.remove(0).agent_check;
+    let expiry = |keys| agent(keys).map(|agent| agent.expiry.as_secs());
+    assert_eq!(expiry("port = 1"), Some(10));
+    assert_eq!(expiry("port = 1, interval = '20s'"), Some(60));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Active health checks: every backend of a pool that asks for it is checked,
-//! once and not once per worker, on a thread of its own.
+//! once and not once per worker, on a thread of its own; and so is its agent.
 //!
 //! Parts that know little of each other: `course.rs` makes a state of a row of
-//! results, `schedule.rs` the times between them, `probe/` asks one question,
+//! results, `agent.rs` advice of a line, `schedule.rs` the times between them, `probe/` asks one question,
 //! `rounds.rs` sees to it that everybody is asked. What is found out belongs to the backend ([`Record`]) and goes
 //! with it from generation to generation; whether a backend gets requests is
 //! not decided here, only written into its standing.
 
+mod agent;
 mod course;
 mod probe;
 mod pulse;
@@ -16,6 +17,7 @@ mod schedule;
 mod subject;
 mod verdict;
 
+pub use agent::Record as AgentRecord;
 pub use record::{Finding, Record, Report};
 
 use std::io;
@@ -27,12 +29,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::generation::Generation;
-use crate::pool::Member;
+use crate::pool::{Advice, Member};
 use pulse::{BEAT, Pulse};
 use rounds::Rounds;
 
 /// Look-ups of backends' names at once; each may take longer than its check.
 const NAME_LOOKUPS: usize = 64;
+
+/// Goes on from what a backend's agent has told another process.
+pub fn inherit_advice(member: &Member, advice: Advice) {
+    member.standing.set_advice(advice);
+}
 
 /// Goes on from what another process has found out of a backend, before anybody
 /// asks it.
@@ -48,12 +55,16 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Checks the backends of whatever generation is in force, until [`Checks::stop`].
+    /// Checks the backends of whatever generation is in force, until
+    /// [`Checks::stop`]; `started` is when the process did.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start(generations: watch::Receiver<Arc<Generation>>) -> io::Result<Checks> {
+    pub fn start(
+        started: Instant,
+        generations: watch::Receiver<Arc<Generation>>,
+    ) -> io::Result<Checks> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             // For names that have to be looked up.
@@ -63,7 +74,7 @@ impl Checks {
         let thread = std::thread::Builder::new()
             .name("health".to_owned())
             .spawn(move || {
-                LocalSet::new().block_on(&runtime, follow(generations, stopped));
+                LocalSet::new().block_on(&runtime, follow(started, generations, stopped));
             })?;
         Ok(Checks { stop, thread })
     }
@@ -79,10 +90,11 @@ impl Checks {
 }
 
 async fn follow(
+    started: Instant,
     mut generations: watch::Receiver<Arc<Generation>>,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let mut rounds = Rounds::new(Pulse::new(Instant::now()), fastrand::Rng::new());
+    let mut rounds = Rounds::new(started, Pulse::new(Instant::now()), fastrand::Rng::new());
     loop {
         let generation = Arc::clone(&generations.borrow_and_update());
         rounds.follow(&generation);

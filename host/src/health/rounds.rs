@@ -11,14 +11,13 @@ use tokio::sync::Semaphore;
 use tokio::task::{self, AbortHandle};
 use tokio::time::sleep_until;
 
-use super::probe;
 use super::pulse::Pulse;
 use super::schedule;
-use super::subject::Subject;
+use super::subject::{Inquiry, Subject};
 use super::verdict::Unfit;
-use crate::config::{BackendState, HealthSettings};
+use crate::config::BackendState;
 use crate::generation::Generation;
-use crate::pool::Pool;
+use crate::pool::{Advice, Pool};
 
 /// Checks of healthy backends under way at once, each with a socket: more have
 /// to wait.
@@ -27,15 +26,20 @@ const HEALTHY_AT_ONCE: usize = 256;
 /// must not keep the others waiting.
 const UNHEALTHY_AT_ONCE: usize = 128;
 
+/// What is asked of whom: by pool, backend, and whether it is its agent.
+type Running = FxHashMap<(String, u32, bool), Round>;
+
 /// All backends that are checked.
 pub struct Rounds {
     shared: Rc<Shared>,
-    /// By pool and backend: two pools that check one address do not meet here.
-    running: FxHashMap<(String, u32), Round>,
+    /// Two pools that check one address do not meet here.
+    running: Running,
 }
 
 /// What the rounds have in common.
 struct Shared {
+    /// When the process did.
+    started: Instant,
     pulse: Pulse,
     random: RefCell<fastrand::Rng>,
     healthy: Semaphore,
@@ -52,9 +56,10 @@ struct Round {
 
 impl Rounds {
     /// Nobody is checked yet. The times between checks are drawn from `random`.
-    pub fn new(pulse: Pulse, random: fastrand::Rng) -> Rounds {
+    pub fn new(started: Instant, pulse: Pulse, random: fastrand::Rng) -> Rounds {
         Rounds {
             shared: Rc::new(Shared {
+                started,
                 pulse,
                 random: RefCell::new(random),
                 healthy: Semaphore::new(HEALTHY_AT_ONCE),
@@ -76,9 +81,13 @@ impl Rounds {
         let mut before = std::mem::take(&mut self.running);
         for served in &generation.pools {
             let pool = &*served.pool;
-            match &pool.settings.health_check {
-                Some(settings) => self.check(pool, &Rc::new(settings.clone()), &mut before),
+            match pool.settings.health_check.clone() {
+                Some(settings) => self.check(pool, Inquiry::Health(settings.into()), &mut before),
                 None => forget(pool),
+            }
+            match pool.settings.agent_check.clone() {
+                Some(settings) => self.check(pool, Inquiry::Agent(settings), &mut before),
+                None => forget_agents(pool),
             }
         }
     }
@@ -94,18 +103,15 @@ impl Rounds {
         }
     }
 
-    fn check(
-        &mut self,
-        pool: &Pool,
-        settings: &Rc<HealthSettings>,
-        before: &mut FxHashMap<(String, u32), Round>,
-    ) {
+    fn check(&mut self, pool: &Pool, inquiry: Inquiry, before: &mut Running) {
+        let is_agent = matches!(inquiry, Inquiry::Agent(_));
+        let inquiry = Rc::new(inquiry);
         for member in &pool.members.list {
             if member.settings.state == BackendState::Maintenance {
                 continue;
             }
-            let subject = Subject::new(pool, member, settings);
-            let key = (pool.settings.name.clone(), member.id);
+            let subject = Subject::new(pool, member, &inquiry);
+            let key = (pool.settings.name.clone(), member.id, is_agent);
             let round = match before.remove(&key) {
                 Some(round) if *round.subject == subject => round,
                 _ => Round::begin(Rc::new(subject), &self.shared),
@@ -122,6 +128,18 @@ fn forget(pool: &Pool) {
         if member.health.forget() {
             changed |= member.standing.set_healthy(true);
         }
+    }
+    if changed {
+        pool.eligibility.changed();
+    }
+}
+
+/// A pool without agents does as if none had ever said anything.
+fn forget_agents(pool: &Pool) {
+    let mut changed = false;
+    for member in &pool.members.list {
+        member.agent.forget();
+        changed |= member.standing.set_advice(Advice::default());
     }
     if changed {
         pool.eligibility.changed();
@@ -146,20 +164,20 @@ impl Drop for Round {
 
 /// Checks a backend again and again.
 async fn run(subject: Rc<Subject>, shared: Rc<Shared>) {
-    let settings = &*subject.settings;
-    let mut due = Instant::now() + shared.draw(|random| schedule::first(settings, random));
+    let pace = subject.pace();
+    let mut due = Instant::now() + shared.draw(|random| schedule::first(pace, random));
     let mut first = true;
     loop {
         sleep_until(due.into()).await;
         if Pulse::missed(due, Instant::now()) {
             // All were due while nothing ran; they need not all begin now.
-            due = Instant::now() + shared.draw(|random| schedule::first(settings, random));
+            due = Instant::now() + shared.draw(|random| schedule::first(pace, random));
             continue;
         }
         let began = check(&subject, &shared).await;
         let pause = shared.draw(|random| match subject.is_settled() {
-            true if first => schedule::second(settings, random),
-            settled => schedule::next(settings, settled, random),
+            true if first => schedule::second(pace, random),
+            settled => schedule::next(pace, settled, random),
         });
         first = false;
         // A check that took longer than that is followed by the next at once.
@@ -176,7 +194,7 @@ async fn check(subject: &Subject, shared: &Shared) -> Instant {
     let permit = permits.acquire().await;
     let began = Instant::now();
     let mark = shared.pulse.mark(began);
-    let result = probe::check(&subject.target(), &subject.settings).await;
+    let result = subject.ask().await;
     drop(permit);
     let now = Instant::now();
     if shared.pulse.missed_since(mark, now) {
@@ -184,7 +202,7 @@ async fn check(subject: &Subject, shared: &Shared) -> Instant {
         return began;
     }
     let result = match result {
-        Ok(()) => Ok(()),
+        Ok(answer) => Ok(answer),
         Err(Unfit::Fault(fault)) => Err(fault),
         Err(Unfit::Local(error)) => {
             shared.note_sockets(Some(&error));
@@ -193,7 +211,7 @@ async fn check(subject: &Subject, shared: &Shared) -> Instant {
         }
     };
     shared.note_sockets(None);
-    subject.take(result, now - began);
+    subject.take(result, now - began, shared.started);
     began
 }
 

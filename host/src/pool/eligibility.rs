@@ -12,7 +12,6 @@ use rustc_hash::FxHashMap;
 use super::growth;
 use super::outlier::{self, Ejected, Outliers, Tally, Verdict};
 use super::{Member, Pool, Queue};
-use crate::config::BackendState;
 use crate::telemetry::metrics::{Attempted, Ejection};
 
 /// Shared by a pool's generations.
@@ -138,7 +137,7 @@ impl Pool {
         let member = self.members.index_of(id);
         let takes = |&index: &usize| {
             let member = &self.members.list[index];
-            member.settings.state == BackendState::Active && member.standing.is_healthy()
+            member.admits() && member.standing.is_healthy()
         };
         match member.filter(takes) {
             Some(member) => Some(member),
@@ -194,7 +193,7 @@ impl Pool {
     }
 
     fn eject(&self, ids: &[u32], why: Ejection, now_us: u64) {
-        let active = |member: &&Member| member.settings.state == BackendState::Active;
+        let active = |member: &&Member| member.admits();
         let active = self.members.list.iter().filter(active).count();
         let mut watched = self.eligibility.lock();
         for &id in ids {

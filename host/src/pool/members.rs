@@ -30,6 +30,8 @@ pub struct Member {
     pub standing: Arc<Standing>,
     /// What its health checks found out, which it keeps likewise.
     pub health: Arc<health::Record>,
+    /// What its agent said, which it keeps likewise.
+    pub agent: Arc<health::AgentRecord>,
     /// What was counted of it, which it keeps likewise.
     pub counts: Arc<Ledger<BackendCounts>>,
 }
@@ -113,7 +115,7 @@ impl Membership {
                 0
             };
             let level = levels.entry(priority).or_default();
-            if member.settings.state == BackendState::Active {
+            if member.admits() {
                 level.active.push(index as u32);
                 if member.standing.is_eligible() {
                     level.eligible.push(index as u32);
@@ -171,6 +173,7 @@ impl Membership {
             cell: self.columns.allocate(),
             standing: Arc::new(standing),
             health: Arc::new(health::Record::new(start)),
+            agent: Arc::default(),
             counts: Arc::default(),
         }
     }
@@ -192,7 +195,7 @@ impl Membership {
 /// The members of one priority, as indices, in order.
 #[derive(Debug, Default)]
 pub struct MemberLevel {
-    /// Those that an operator lets take requests.
+    /// Those that operators and agents let take requests.
     pub active: Vec<u32>,
     /// Those of them that nothing speaks against.
     pub eligible: Vec<u32>,
@@ -227,7 +230,17 @@ fn identity(backend: &BackendSettings) -> Identity<'_> {
 impl Member {
     /// It takes requests, and nothing speaks against asking it.
     pub fn is_eligible(&self) -> bool {
-        self.settings.state == BackendState::Active && self.standing.is_eligible()
+        self.admits() && self.standing.is_eligible()
+    }
+
+    /// Its operator lets it take new requests, and so does its agent.
+    pub fn admits(&self) -> bool {
+        self.settings.state == BackendState::Active && self.standing.advice().admits()
+    }
+
+    /// It takes no requests whatever, not even those of its sessions.
+    pub fn is_in_maintenance(&self) -> bool {
+        self.settings.state == BackendState::Maintenance || self.standing.advice().maintenance
     }
 
     fn with_settings(&self, settings: BackendSettings) -> Member {
@@ -243,6 +256,7 @@ impl Member {
             cell: self.cell.clone(),
             standing: Arc::clone(&self.standing),
             health: Arc::clone(&self.health),
+            agent: Arc::clone(&self.agent),
             counts: Arc::clone(&self.counts),
         }
     }

@@ -3,6 +3,7 @@
 //! Knows neither wasm nor HTTP, does no IO and reads no clock: time comes in
 //! as an argument.
 
+mod advice;
 mod eligibility;
 mod ewma;
 mod growth;
@@ -20,6 +21,7 @@ mod sessions;
 mod snapshot;
 mod standing;
 
+pub use advice::Advice;
 pub use eligibility::Eligibility;
 pub use limiter::Limiter;
 pub(crate) use live::Live;

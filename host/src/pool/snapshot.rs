@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::levels::{self, Level};
 use super::live::LiveCell;
 use super::members::MemberLevel;
-use super::{Eligibility, Membership, Row, growth};
+use super::{Eligibility, Membership, Row, advice, growth};
 use crate::config::{PoolSettings, Priorities};
 use crate::strategy::Candidates;
 
@@ -138,9 +138,12 @@ impl Snapshot {
         self.filtered = false;
     }
 
-    /// The fixed part of each row with the weight that it has grown to.
+    /// The fixed part of each row with the weight that it has now: what its agent
+    /// leaves of it, as far as it has grown.
     fn grown_rows(&self, now_us: u64) -> Vec<Row> {
         let mut rows = self.fixed.clone();
+        let percents: Vec<u32> = self.percents().collect();
+        advice::apply(&mut rows, &percents);
         let window = self.rules.slow_start_us;
         let members = self.members.list.iter();
         let steps: Vec<Option<u64>> = members
@@ -154,6 +157,12 @@ impl Snapshot {
             .collect();
         growth::apply(&mut rows, &steps);
         rows
+    }
+
+    /// How much of its weight each member's agent leaves it.
+    fn percents(&self) -> impl Iterator<Item = u32> {
+        let members = self.members.list.iter();
+        members.map(|member| member.standing.advice().percent)
     }
 
     /// Who the rows are about.

@@ -6,11 +6,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::Advice;
+
 /// Whether one backend may be asked, over all workers. Eligible until somebody
 /// says otherwise.
 #[derive(Debug, Default)]
 pub struct Standing {
     against: AtomicU32,
+    /// What its agent wants, packed.
+    advice: AtomicU32,
     /// Microseconds of its return or its arrival in a running pool; 0 = it has
     /// been there from the beginning, [`SINCE_NOW`].
     returned_us: AtomicU64,
@@ -22,6 +26,8 @@ pub struct Standing {
 const UNHEALTHY: u32 = 1;
 /// Its answers to clients were too bad for a while.
 const EJECTED: u32 = 2;
+/// Its agent says that it is down.
+const DOWN: u32 = 4;
 
 /// Returned a moment ago: whoever looks next knows the time.
 const SINCE_NOW: u64 = u64::MAX;
@@ -64,6 +70,23 @@ impl Standing {
     /// Notes what outlier detection says; true if that is a change.
     pub fn set_ejected(&self, ejected: bool) -> bool {
         self.set(EJECTED, ejected)
+    }
+
+    /// What its agent wants done with it.
+    pub fn advice(&self) -> Advice {
+        Advice::unpacked(self.advice.load(Ordering::Acquire))
+    }
+
+    /// Notes what its agent wants; true if that is a change. Only the health thread
+    /// may, and whoever makes the backend.
+    pub fn set_advice(&self, advice: Advice) -> bool {
+        let before = self.advice.swap(advice.packed(), Ordering::AcqRel);
+        let before = Advice::unpacked(before);
+        if !before.admits() && advice.admits() {
+            self.returns();
+        }
+        self.set(DOWN, advice.down);
+        before != advice
     }
 
     /// It takes requests again, after a time without.
@@ -124,6 +147,33 @@ mod tests {
         assert!(standing.is_eligible());
         assert_eq!(standing.returned_us(7), Some(7));
         assert_eq!(standing.returned_us(9), Some(7), "the first look counts");
+    }
+
+    #[test]
+    fn what_an_agent_says_counts_and_who_comes_back_has_returned() {
+        let standing = Standing::default();
+        let usual = standing.advice();
+        assert_eq!(usual, Advice::default());
+        assert!(!standing.set_advice(usual));
+        assert!(standing.set_advice(Advice {
+            down: true,
+            ..usual
+        }));
+        assert!(!standing.is_eligible() && standing.is_healthy());
+        assert!(standing.set_advice(Advice {
+            drain: true,
+            ..usual
+        }));
+        assert!(standing.is_eligible(), "the one is not the other");
+        assert!(!standing.advice().admits());
+        assert_eq!(standing.returned_us(4), Some(4), "from being down");
+        assert!(standing.set_advice(Advice {
+            percent: 50,
+            ..usual
+        }));
+        assert_eq!(standing.returned_us(6), Some(6), "from draining");
+        assert!(standing.set_advice(usual));
+        assert_eq!(standing.returned_us(7), Some(6), "a weight is no return");
     }
 
     #[test]

@@ -19,11 +19,11 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{getpid, getppid};
 use socket2::SockRef;
 
-use super::letter::{Health, Letter, VARIABLE, VERSION};
+use super::letter::{Agent, Health, Letter, VARIABLE, VERSION};
 use crate::generation::Generation;
 use crate::health::{self, Finding};
 use crate::listener::Bound;
-use crate::pool::inherit_sessions_secret;
+use crate::pool::{Advice, inherit_sessions_secret};
 
 /// The first descriptor that a service manager passes (`sd_listen_fds(3)`).
 const FIRST_PASSED: RawFd = 3;
@@ -39,6 +39,8 @@ pub struct Inheritance {
     admin_socket: Option<(PathBuf, OwnedFd)>,
     /// What the process before knows of the backends' health.
     health: Vec<Health>,
+    /// What it was told by their agents.
+    agents: Vec<Agent>,
     /// Where the process before waits to hear that this one is ready.
     ready: Option<File>,
 }
@@ -97,6 +99,7 @@ impl Inheritance {
                 None => None,
             },
             health: letter.health,
+            agents: letter.agents,
             ready: Some(own(letter.ready)?.into()),
         })
     }
@@ -211,6 +214,31 @@ impl Inheritance {
                         error: one.error.clone(),
                     };
                     health::inherit(member, finding);
+                }
+            }
+        }
+    }
+
+    /// The same of what their agents have said.
+    pub fn tell_advice(&self, generation: &Generation) {
+        let known: FxHashMap<_, _> = self
+            .agents
+            .iter()
+            .map(|one| ((&*one.pool, &*one.backend, &*one.address), one))
+            .collect();
+        let pools = generation.pools.iter().map(|served| &*served.pool);
+        for pool in pools.filter(|pool| pool.settings.agent_check.is_some()) {
+            for member in &pool.members.list {
+                let settings = &member.settings;
+                let (pool, address) = (&*pool.settings.name, settings.address.as_str());
+                if let Some(one) = known.get(&(pool, &*settings.name, address)) {
+                    let advice = Advice {
+                        down: one.down,
+                        drain: one.drain,
+                        maintenance: one.maintenance,
+                        percent: one.percent.min(Advice::MOST_PERCENT),
+                    };
+                    health::inherit_advice(member, advice);
                 }
             }
         }

@@ -26,6 +26,9 @@ pub struct Letter {
     /// What the health checks have found out.
     #[serde(default)]
     pub health: Vec<Health>,
+    /// What backends' agents have said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<Agent>,
     /// What signs the tokens of sessions, in hexadecimal digits.
     pub session_secret: String,
 }
@@ -70,6 +73,19 @@ pub struct Health {
     pub since: Option<Duration>,
     /// What was wrong at the last check that failed.
     pub error: Option<String>,
+}
+
+/// What a backend's agent wants done with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    pub pool: String,
+    pub backend: String,
+    pub address: String,
+    pub down: bool,
+    pub drain: bool,
+    pub maintenance: bool,
+    pub percent: u32,
 }
 
 /// Names the descriptor of the letter.

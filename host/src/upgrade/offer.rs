@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use super::Program;
-use super::letter::{Admin, AdminSocket, Health, Letter, Listener, VARIABLE, VERSION};
+use super::letter::{Admin, AdminSocket, Agent, Health, Letter, Listener, VARIABLE, VERSION};
 use crate::generation::Generation;
 use crate::pool::{Member, Pool, sessions_secret};
 
@@ -82,6 +82,7 @@ impl Offer {
                 socket: handles.keep(socket),
             }),
             health: health(generation),
+            agents: agents(generation),
             session_secret: sessions_secret()?,
         };
         Ok(Offer {
@@ -135,6 +136,27 @@ fn health(generation: &Generation) -> Vec<Health> {
                 .iter()
                 .filter_map(move |one| found(pool, one))
         })
+        .collect()
+}
+
+/// What the agents of the backends of `generation` have said.
+fn agents(generation: &Generation) -> Vec<Agent> {
+    let pools = generation.pools.iter().map(|served| &*served.pool);
+    let asked = pools.filter(|pool| pool.settings.agent_check.is_some());
+    let agent = |pool: &Pool, member: &Member| {
+        let advice = member.standing.advice();
+        Agent {
+            pool: pool.settings.name.clone(),
+            backend: member.settings.name.clone(),
+            address: member.settings.address.to_string(),
+            down: advice.down,
+            drain: advice.drain,
+            maintenance: advice.maintenance,
+            percent: advice.percent,
+        }
+    };
+    asked
+        .flat_map(|pool| pool.members.list.iter().map(move |one| agent(pool, one)))
         .collect()
 }
 

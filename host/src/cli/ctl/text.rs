@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::table::{Table, printable};
 use crate::admin::model::{
-    Backend, BackendHealth, BackendState, Backends, History, Pools, Reloaded, Strategy, Swapped,
+    Backend, BackendAgent, BackendHealth, BackendState, Backends, History, Pools, Reloaded,
+    Strategy, Swapped,
 };
 
 /// `anubis ctl pools`
@@ -175,10 +176,23 @@ pub fn eligible(backend: &Backend) -> String {
             Some(us) => format!("ejected {} s", us.div_ceil(1_000_000)),
         };
     }
+    if let Some(refused) = backend.agent.as_ref().and_then(refused) {
+        return format!("no: its agent says {refused}");
+    }
     match backend.slow_start_percent {
         _ if !backend.eligible => "no".to_owned(),
         Some(percent) => format!("{percent} %"),
         None => "yes".to_owned(),
+    }
+}
+
+/// Why its agent lets it take no new requests, if so.
+fn refused(agent: &BackendAgent) -> Option<&str> {
+    match &*agent.administration {
+        "ready" if agent.down => Some("down"),
+        "ready" if agent.weight_percent == 0 => Some("0%"),
+        "ready" => None,
+        administration => Some(administration),
     }
 }
 

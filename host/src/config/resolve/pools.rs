@@ -6,6 +6,7 @@ use std::path::Path;
 
 use toml::Spanned;
 
+use super::agent::agent;
 use super::health::health;
 use super::load::load_report;
 use super::outliers::outliers;
@@ -55,10 +56,12 @@ pub fn pools(
             let rate_limit = rate_limit.and_then(|written| rate(written, report));
             let health_check = pool.health_check.take();
             let health_check = health_check.map(|written| health(written, report));
+            let agent_check = pool.agent_check.take();
             let load = pool.load_report.take();
             PoolSettings {
                 rate_limit,
                 health_check,
+                agent_check: agent_check.and_then(|written| agent(written, report)),
                 load_report: load.map(|written| load_report(written, report)),
                 sticky,
                 ..pool_settings(name.into_inner(), backends, strategy, pool)

@@ -51,6 +51,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ),
         ("`[pools.NAME.rate-limit]`", "[pools.web.rate-limit]"),
         ("`[pools.NAME.health-check]`", "[pools.web.health-check]"),
+        ("`[pools.NAME.agent-check]`", "[pools.web.agent-check]"),
         ("`[pools.NAME.load-report]`", "[pools.web.load-report]"),
         ("`[pools.NAME.sticky]`", "[pools.web.sticky]"),
         ("`[[pools.NAME.backends]]`", "[[pools.web.backends]]"),

@@ -2,6 +2,7 @@
 //!
 //! Every check has a connection of its own, which ends with it.
 
+mod agent;
 mod grpc;
 mod http;
 mod tcp;
@@ -14,7 +15,7 @@ use tokio::task::{self, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
 use super::verdict::{Fault, Unfit};
-use crate::config::{HealthSettings, Probe};
+use crate::config::{AgentSettings, HealthSettings, Probe};
 
 /// Says in server logs who asks.
 const USER_AGENT: &str = concat!("anubis-health-check/", env!("CARGO_PKG_VERSION"));
@@ -41,6 +42,13 @@ pub async fn check(target: &Target<'_>, settings: &HealthSettings) -> Result<(),
         Probe::Tcp => timeout_at(end, tcp::check(target)).await,
         Probe::Grpc(probe) => timeout_at(end, grpc::check(target, probe)).await,
     };
+    result.unwrap_or_else(|_| Err(Fault::Timeout(settings.timeout).into()))
+}
+
+/// Asks a backend's agent, within the timeout: its line.
+pub async fn ask(target: &Target<'_>, settings: &AgentSettings) -> Result<String, Unfit> {
+    let end = Instant::now() + settings.timeout;
+    let result = timeout_at(end, agent::ask(target, settings)).await;
     result.unwrap_or_else(|_| Err(Fault::Timeout(settings.timeout).into()))
 }
 

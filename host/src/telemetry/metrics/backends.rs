@@ -44,7 +44,7 @@ impl BackendCounts {
 }
 
 /// The pool's backends, with what tells them from others.
-fn of_pool(pool: &Pool) -> impl Iterator<Item = ([Label<'_>; 2], &Member)> {
+pub fn of_pool(pool: &Pool) -> impl Iterator<Item = ([Label<'_>; 2], &Member)> {
     let name = ("pool", &*pool.settings.name);
     let members = pool.members.list.iter();
     members.map(move |one| ([name, ("backend", &*one.settings.name)], one))

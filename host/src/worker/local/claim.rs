@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::LocalPool;
-use crate::config::BackendState;
 use crate::pool::{InFlight, Queue, Requests};
 use crate::strategy::{Inbound, Pick, PickRequest};
 use crate::worker::Worker;
@@ -194,9 +193,8 @@ impl LocalPool {
             return Choice::Lost;
         };
         let wanted = &self.pool().members.list[member];
-        let in_maintenance = wanted.settings.state == BackendState::Maintenance;
         let may_be_asked = wanted.standing.is_eligible() || self.snapshot.borrow().has(member);
-        if in_maintenance || !may_be_asked {
+        if wanted.is_in_maintenance() || !may_be_asked {
             return Choice::Lost;
         }
         let picked = Picked {
