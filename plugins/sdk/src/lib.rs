@@ -35,7 +35,8 @@
 //! | the least loaded, compared without division | [`load::Load`], [`load::least`] |
 //! | the least of anything, ties shared | [`load::least_by`] |
 //! | the time a request is expected to take | [`load::ExpectedTime`] |
-//! | going round in proportion to the weights | [`rotation::Rotation`], [`rotation::share`] |
+//! | times learned from outcomes (peak-EWMA) | [`latency::PeakEwma`] |
+//! | going round in proportion to the weights (smooth weighted round robin) | [`rotation::Rotation`], [`rotation::share`] |
 //! | affinity that survives a changed pool | [`rendezvous::Rendezvous`], [`identity::Identities`] |
 //! | options from the configuration | [`options::Options`] |
 //!
@@ -57,6 +58,7 @@ pub mod draw;
 mod export;
 pub mod identity;
 mod imports;
+pub mod latency;
 pub mod load;
 pub mod options;
 mod random;

@@ -3,7 +3,7 @@
 use std::collections::BinaryHeap;
 
 use crate::random::{GOLDEN, mix};
-use crate::{Backend, Random, Request, Strategy};
+use crate::{Backend, Learn, Outcome, Random, Request, Strategy};
 
 /// Idle backends of these weights, with the ids 0, 1, 2 ...
 pub fn pool(weights: &[u32]) -> Vec<Backend> {
@@ -102,13 +102,20 @@ pub struct Simulation {
     pub backends: Vec<Backend>,
     /// What each takes for a request, in microseconds, give or take a tenth.
     pub service_us: Vec<u64>,
+    /// The HTTP status that each answers with; 200 at first, 0 for no answer.
+    pub status: Vec<u32>,
     now_us: u64,
     number: u64,
     /// The next to end first: the negated end, its backend, its start.
     running: BinaryHeap<(std::cmp::Reverse<u64>, usize, u64)>,
     /// Estimate in microseconds, and when it was made.
     estimates: Vec<(f64, u64)>,
+    /// What a strategy that learns has not heard yet.
+    outcomes: Vec<Outcome>,
 }
+
+/// Outcomes that a strategy hears of at once.
+const BATCH: usize = 16;
 
 const TAU_US: f64 = 10_000_000.0;
 
@@ -122,6 +129,8 @@ impl Simulation {
         assert_eq!(backends.len(), service_us.len());
         Self {
             estimates: vec![(0.0, 0); backends.len()],
+            status: vec![200; backends.len()],
+            outcomes: Vec::new(),
             backends,
             service_us: service_us.to_vec(),
             now_us: 0,
@@ -142,10 +151,33 @@ impl Simulation {
         requests: u64,
         at_once: usize,
     ) -> Vec<u64> {
+        self.serve(strategy, requests, at_once, |_, _| {})
+    }
+
+    /// [`run`](Self::run) for a strategy that learns: it hears of the outcomes, in
+    /// batches, and at the end of those that it has not heard yet.
+    ///
+    /// # Panics
+    ///
+    /// As `run`.
+    pub fn learn<S: Learn>(&mut self, strategy: &mut S, requests: u64, at_once: usize) -> Vec<u64> {
+        self.serve(strategy, requests, at_once, S::observe)
+    }
+
+    fn serve<S: Strategy>(
+        &mut self,
+        strategy: &mut S,
+        requests: u64,
+        at_once: usize,
+        hear: impl Fn(&mut S, &[Outcome]),
+    ) -> Vec<u64> {
         let mut counts = vec![0; self.backends.len()];
         for _ in 0..requests {
             while self.running.len() >= at_once {
                 self.end_one();
+            }
+            if self.outcomes.len() >= BATCH {
+                hear(strategy, &std::mem::take(&mut self.outcomes));
             }
             self.decay();
             let request = Request {
@@ -162,6 +194,7 @@ impl Simulation {
             self.running
                 .push((std::cmp::Reverse(end), index, self.now_us));
         }
+        hear(strategy, &std::mem::take(&mut self.outcomes));
         counts
     }
 
@@ -177,6 +210,7 @@ impl Simulation {
         };
         self.now_us = end;
         self.backends[index].in_flight -= 1;
+        self.outcomes.push(self.outcome(index, end - start));
         let taken = (end - start) as f64;
         let (estimate, at) = self.estimates[index];
         let kept = (-((end - at) as f64) / TAU_US).exp();
@@ -186,6 +220,18 @@ impl Simulation {
             estimate * kept + taken * (1.0 - kept)
         };
         self.estimates[index] = (estimate, end);
+    }
+
+    fn outcome(&self, index: usize, taken_us: u64) -> Outcome {
+        const RESET: u32 = 3;
+        let status = self.status[index];
+        Outcome {
+            id: self.backends[index].id,
+            latency_us: u32::try_from(taken_us).unwrap_or(u32::MAX),
+            status,
+            failure: if status == 0 { RESET } else { 0 },
+            ..Outcome::default()
+        }
     }
 
     fn decay(&mut self) {

@@ -29,7 +29,7 @@ pub const RECIPE: Recipe = Recipe {
             "anubis-strategy",
             files!("plugins/sdk":
                 "Cargo.toml", "src/draw.rs", "src/export.rs", "src/glue.rs", "src/identity.rs",
-                "src/imports.rs", "src/lib.rs", "src/load.rs", "src/options/json.rs",
+                "src/imports.rs", "src/latency.rs", "src/lib.rs", "src/load.rs", "src/options/json.rs",
                 "src/options/mod.rs", "src/random.rs", "src/rendezvous.rs", "src/rotation.rs",
                 "src/strategy.rs", "src/testing.rs", "src/types.rs",
             ),
