@@ -12,7 +12,7 @@ const ROUND_ROBIN: &[u8] = include_bytes!("../../plugins/components/round-robin.
 #[tokio::test]
 async fn a_module_that_is_cut_off_is_refused_and_nothing_else() {
     let backend = Backend::named("a").start();
-    let whole = include_bytes!("../../examples/custom-strategy/my_strategy.wasm");
+    let whole = include_bytes!("../guests/core-module.wasm");
     let config = || Config::strategy("./mine.wasm").backend(&backend, "");
     let proxy = Folder::with(config())
         .file("mine.wasm", ROUND_ROBIN)

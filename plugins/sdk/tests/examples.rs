@@ -1,4 +1,4 @@
-//! The example to copy compiles with this crate, and its own tests pass.
+//! An example with an option compiles with this crate, and its own tests pass.
 
-#[path = "../../../examples/custom-strategy/src/lib.rs"]
-mod custom_strategy;
+#[path = "../../../examples/plugins/careful/src/lib.rs"]
+mod careful;
