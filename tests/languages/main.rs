@@ -43,6 +43,10 @@ fn trials(workshop: Workshop) -> Vec<Trial> {
             Ok(Some(component)) => {
                 let component = Arc::new(component);
                 trials.extend(trials_of(&name, &workshop, &component));
+                if project.can_be_reproduced() {
+                    let (trial, run) = ("is_reproducible", Workshop::is_reproducible);
+                    trials.push(trial_of(&name, trial, run, &workshop, &component));
+                }
                 if let Project::Template(_, Shape::Planned) = project {
                     let (trial, run) = ("steers_ten_thousand", traffic::steers);
                     trials.push(trial_of(&name, trial, run, &workshop, &component));

@@ -57,6 +57,14 @@ impl Project {
         all
     }
 
+    /// The interpreters draw random numbers while they are built in, and keep them.
+    pub fn can_be_reproduced(&self) -> bool {
+        use Language::{JavaScript, Python, TypeScript};
+        let is_interpreted = |language| matches!(language, JavaScript | Python | TypeScript);
+        // One shape of each language stands for all.
+        matches!(self, Self::Template(language, Shape::Simple) if !is_interpreted(*language))
+    }
+
     /// Such as `python::learning`, or `canary`.
     pub fn name(&self) -> String {
         match self {
@@ -129,6 +137,20 @@ impl Workshop {
         match told.contains("wasi:") {
             true => Err(told.into()),
             false => Ok(()),
+        }
+    }
+
+    /// Made again in another folder it is the same, byte for byte.
+    pub fn is_reproducible(&self, component: &Component) -> Result<(), Failed> {
+        let folder = component.file.parent().expect("it is in a folder");
+        let elsewhere = folder.with_extension("again");
+        copy(folder, &elsewhere, &mut |text| text)?;
+        let file = elsewhere.join(component.file.file_name().expect("it is a file"));
+        std::fs::remove_file(&file)?;
+        succeeded(&self.run("build", &[elsewhere.as_os_str()])?)?;
+        match std::fs::read(&component.file)? == std::fs::read(&file)? {
+            true => Ok(()),
+            false => Err(format!("{} is another one", file.display()).into()),
         }
     }
 

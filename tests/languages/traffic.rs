@@ -1,6 +1,7 @@
 //! Real requests through what was built.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
@@ -87,18 +88,31 @@ fn total(scrape: &str, metric: &str) -> f64 {
     values.sum()
 }
 
-/// Has it compiled and rehearsed, and kept for whoever needs it next: an unoptimised
-/// compiler takes longer for Python's runtime than a test waits for anything.
+/// Has it compiled, and kept for whoever needs it next: an unoptimised compiler takes
+/// longer for Python's runtime than a test waits for anything.
 fn compiled(workshop: &Workshop, component: &Component) -> Result<(), Failed> {
     let nobody = "[[pools.web.backends]]\naddress = \"127.0.0.1:1\"\n";
     let folder = Folder::with(format!("{}{nobody}", config(workshop, component, &[])));
-    let check = Command::new(program())
-        .arg("check")
+    let mut proxy = Command::new(program())
+        .arg("run")
         .arg(folder.path("anubis.toml"))
-        .output()?;
-    match check.status.success() {
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let log = proxy.stderr.take().expect("it is caught");
+    let mut told = String::new();
+    // Ends by itself at the latest when its compiler has had its time.
+    let listens = BufReader::new(log)
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| {
+            told += &format!("{line}\n");
+            line.contains("listening")
+        });
+    proxy.kill()?;
+    proxy.wait()?;
+    match listens {
         true => Ok(()),
-        false => Err(String::from_utf8_lossy(&check.stderr).into_owned().into()),
+        false => Err(told.into()),
     }
 }
 
