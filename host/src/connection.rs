@@ -8,7 +8,6 @@
 mod farewell;
 pub(crate) mod framing;
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -33,7 +32,7 @@ use crate::generation::Listening;
 use crate::listener::{Handed, Place};
 use crate::proxy::{self, Forwarding};
 use crate::telemetry::metrics::{Connected, Ended};
-use crate::timer::Alarm;
+use crate::timer::{Alarm, Within};
 use crate::worker::{Open, Worker};
 
 /// What hyper buffers of a connection at most, where a head needs no more: its
@@ -223,8 +222,8 @@ impl Watch {
     }
 
     /// What `work` gives, or `None` if it takes longer than `limit`.
-    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        self.alarm.within(limit, work).await
+    pub fn within<F: Future>(&self, limit: Duration, work: F) -> Within<'_, F> {
+        self.alarm.within(limit, work)
     }
 
     /// The connection's alarm, which the request path may set while it handles.
@@ -338,8 +337,7 @@ async fn serve(
     let service = service_fn(move |request| {
         // Now, and not when the answer is first asked for: hyper reads before that.
         served.watch.handling();
-        let answer = proxy::handle(Rc::clone(&served), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        proxy::handle(Rc::clone(&served), request)
     });
     let limits = Limits {
         line: listener.settings.max_request_line,

@@ -15,10 +15,12 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -126,18 +128,59 @@ impl Alarm {
 
     /// What `work` gives, or `None` if that takes longer than `limit`.
     /// The alarm is off afterwards.
-    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        self.set(limit);
-        let mut work = std::pin::pin!(work);
-        let result = poll_fn(|cx| {
-            if let Poll::Ready(value) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(value));
+    pub fn within<F: Future>(&self, limit: Duration, work: F) -> Within<'_, F> {
+        Within {
+            alarm: Some(self),
+            limit: Some(limit),
+            work,
+        }
+    }
+}
+
+pin_project! {
+    /// Work that may take only so long. Not an `async fn`: that would have room for its
+    /// work twice, for the argument and for where it stays, and so at every level.
+    pub struct Within<'a, F> {
+        // `None`: it may take any time.
+        alarm: Option<&'a Alarm>,
+        // Until it begins.
+        limit: Option<Duration>,
+        #[pin]
+        work: F,
+    }
+}
+
+impl<F: Future> Within<'_, F> {
+    /// Work that may take any time.
+    pub fn forever(work: F) -> Self {
+        Within {
+            alarm: None,
+            limit: None,
+            work,
+        }
+    }
+}
+
+impl<F: Future> Future for Within<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(alarm) = this.alarm else {
+            return this.work.poll(cx).map(Some);
+        };
+        if let Some(limit) = this.limit.take() {
+            alarm.set(limit);
+        }
+        let result = match this.work.poll(cx) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => {
+                ready!(alarm.poll_ring(cx));
+                None
             }
-            self.poll_ring(cx).map(|()| None)
-        })
-        .await;
-        self.off();
-        result
+        };
+        alarm.off();
+        Poll::Ready(result)
     }
 }
 

@@ -4,15 +4,18 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
 use crate::config::PoolSettings;
@@ -128,38 +131,27 @@ where
         }
     }
 
-    /// Sends `request` and gives the response head with the connection that it
-    /// came over. A kept connection that turns out closed before the request
-    /// was sent is replaced here, unnoticed. `alarm` is set to each step's limit
-    /// in turn.
-    pub async fn send(
+    /// A connection for one request: a kept one, where that is allowed and one is left
+    /// that was not closed meanwhile, otherwise a new one. `alarm` is set to the limit.
+    ///
+    /// # Errors
+    /// When none can be made within the connect timeout.
+    pub async fn connection(
         &self,
-        mut request: Request<B>,
         limits: &Limits,
         alarm: &Alarm,
         reuse: Reuse,
         counts: &BackendCounts,
-    ) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
-        while let Some(connection) = self.kept(reuse, limits.keep_alive) {
-            counts.reuses.add(1);
-            match exchange(connection, request, limits, alarm).await {
-                Err(SendError {
-                    cause: Cause::StaleConnection,
-                    unsent: Some(unsent),
-                }) => request = unsent,
-                result => return result,
+    ) -> Result<Connection<B>, Cause> {
+        while let Some(mut connection) = self.kept(reuse, limits.keep_alive) {
+            if connection.is_free(limits, alarm).await {
+                counts.reuses.add(1);
+                return Ok(connection);
             }
         }
-        match self.connect(limits, alarm).await {
-            Ok(connection) => {
-                counts.connects.add(1);
-                exchange(connection, request, limits, alarm).await
-            }
-            Err(cause) => Err(SendError {
-                cause,
-                unsent: Some(request),
-            }),
-        }
+        let connection = self.connect(limits, alarm).await?;
+        counts.connects.add(1);
+        Ok(connection)
     }
 
     /// Keeps `connection`, whose response was read to its end at `now`, for the
@@ -244,35 +236,62 @@ pub fn is_local(error: &io::Error) -> bool {
         || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-async fn exchange<B: Body + 'static>(
-    mut connection: Connection<B>,
-    request: Request<B>,
-    limits: &Limits,
-    alarm: &Alarm,
-) -> Result<(Response<Incoming>, Connection<B>), SendError<B>> {
-    let sent = alarm.within(limits.response_timeout, async {
-        if let Err(error) = connection.sender.ready().await {
-            return Err((error, Some(request)));
+impl<B: Body + 'static> Connection<B> {
+    /// It is as the request before left it, as soon as its task has noticed.
+    async fn is_free(&mut self, limits: &Limits, alarm: &Alarm) -> bool {
+        if self.sender.is_ready() {
+            return true;
         }
-        connection
-            .sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut failed| {
-                let unsent = failed.take_message();
-                (failed.into_error(), unsent)
-            })
-    });
-    match sent.await {
-        Some(Ok(response)) => Ok((response, connection)),
-        Some(Err((error, unsent))) => Err(SendError {
-            cause: cause(error, connection.reused),
-            unsent,
-        }),
-        None => Err(SendError {
-            cause: Cause::ResponseTimeout,
-            unsent: None,
-        }),
+        let ready = alarm.within(limits.connect_timeout, self.sender.ready());
+        matches!(ready.await, Some(Ok(())))
+    }
+
+    /// Sends `request` at once and gives the response head, within the response
+    /// timeout, to which `alarm` is set.
+    ///
+    /// The future does not have the request: all that it is held in is moved with it.
+    pub fn send<'a>(
+        &mut self,
+        request: Request<B>,
+        limits: &Limits,
+        alarm: &'a Alarm,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError<B>>> + use<'a, B> {
+        let answer = self.sender.try_send_request(request);
+        Sent {
+            answer: alarm.within(limits.response_timeout, answer),
+            reused: self.reused,
+        }
+    }
+}
+
+pin_project! {
+    // Not an `async` block, which would have room for the answer's future twice.
+    struct Sent<F> {
+        #[pin]
+        answer: F,
+        reused: bool,
+    }
+}
+
+impl<F, B> Future for Sent<F>
+where
+    F: Future<Output = Option<Result<Response<Incoming>, TrySendError<Request<B>>>>>,
+{
+    type Output = Result<Response<Incoming>, SendError<B>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        Poll::Ready(match ready!(this.answer.poll(cx)) {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(mut failed)) => Err(SendError {
+                unsent: failed.take_message(),
+                cause: cause(failed.into_error(), *this.reused),
+            }),
+            None => Err(SendError {
+                unsent: None,
+                cause: Cause::ResponseTimeout,
+            }),
+        })
     }
 }
 

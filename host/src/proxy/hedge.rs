@@ -5,11 +5,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::Request;
-
 use super::admission::Admission;
 use super::attempt::Attempt;
-use super::body::RequestBody;
 use super::record::Record;
 use super::request::Outgoing;
 use super::retry::{Course, has_tries, may_repeat};
@@ -26,14 +23,13 @@ pub fn is_wanted(pool: &LocalPool, outgoing: &Outgoing) -> bool {
     !pool.settings().retry.hedge_after.is_zero() && outgoing.is_replayable()
 }
 
-/// Sends `request` as the attempt that has begun. Without an answer after
+/// Sends the request as the attempt that has begun. Without an answer after
 /// `hedge-after` a second attempt is made at another backend, if there is one
 /// that has room and the pool bears it. Afterwards `attempt` is the one whose
 /// result this is.
 pub async fn send_hedged(
     client: &Rc<Client>,
     outgoing: &mut Outgoing,
-    request: Request<RequestBody>,
     attempt: &mut Attempt,
     admission: &mut Admission,
     course: &mut Course,
@@ -43,24 +39,18 @@ pub async fn send_hedged(
     let tried = [course.tried(), &[attempt.picked().member]].concat();
     let mut twin = outgoing.twin();
     let (mut other, result, hedge_won) = {
-        let mut first = Box::pin(send(
-            &pool,
-            client.watch.alarm(),
-            outgoing,
-            request,
-            attempt,
-        ));
+        let mut first = Box::pin(send(&pool, client.watch.alarm(), outgoing, attempt));
         // The watch's alarm is the first attempt's: this is the second's.
         let alarm = Alarm::new();
         let after = pool.settings().retry.hedge_after;
         if let Some(result) = alarm.within(after, &mut first).await {
             return result;
         }
-        let Some((mut hedge, request)) = begin(client, &pool, &mut twin, admission, &tried) else {
+        let Some(mut hedge) = begin(client, &pool, &mut twin, admission, &tried) else {
             return first.await;
         };
         record.picked(&pool, hedge.picked());
-        let mut second = Box::pin(send(&pool, &alarm, &mut twin, request, &mut hedge));
+        let mut second = Box::pin(send(&pool, &alarm, &mut twin, &mut hedge));
         let (hedge_won, result) = first_answer(first.as_mut(), second.as_mut()).await;
         drop(second);
         (hedge, result, hedge_won)
@@ -83,14 +73,14 @@ fn begin(
     twin: &mut Outgoing,
     admission: &mut Admission,
     tried: &[usize],
-) -> Option<(Attempt, Request<RequestBody>)> {
-    let may = has_tries(pool, tried)
+) -> Option<Attempt> {
+    let may = twin.can_be_sent()
+        && has_tries(pool, tried)
         && may_repeat(pool, RetryReason::Timeout, client.worker.now_us()).is_ok();
     let claim = may.then(|| admission.claim_at_once(twin, tried))?.ok()?;
-    let request = twin.take(pool.host_header(claim.picked.member, twin.has_host()))?;
     pool.counts.hedges.add(1);
     let number = tried.len() as u32;
-    Some((Attempt::begin(&client.worker, claim, number), request))
+    Some(Attempt::begin(&client.worker, claim, number))
 }
 
 /// The first of the two that is answered, or the last to fail; with true if that

@@ -11,7 +11,7 @@ use super::request::Outgoing;
 use crate::connection::Client;
 use crate::strategy::Failure;
 use crate::telemetry::metrics::{Refused, RetryDenied, RetryReason};
-use crate::timer::Alarm;
+use crate::timer::{Alarm, Within};
 use crate::transport::Cause;
 use crate::worker::{LocalPool, Picked};
 
@@ -243,12 +243,12 @@ impl Clock {
     }
 
     /// What `work` gives, or `None` if the time is over before.
-    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub fn within<F: Future>(&self, work: F) -> Within<'_, F> {
         match &self.0 {
-            None => Some(work.await),
+            None => Within::forever(work),
             Some((alarm, end)) => {
                 let left = end.saturating_duration_since(Instant::now());
-                alarm.within(left, work).await
+                alarm.within(left, work)
             }
         }
     }

@@ -9,8 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
+use http::HeaderValue;
 
 use crate::config::{BackendState, HostHeader, PoolSettings, StickySettings};
 use crate::generation::{Generation, Listening, Served};
@@ -20,7 +19,7 @@ use crate::proxy::RequestBody;
 use crate::strategy::{MembersHandle, Outcome, Picker};
 use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
 use crate::timer::Alarm;
-use crate::transport::{Cause, Connection, Limits, Reuse, SendError, Upstream, Upstreams};
+use crate::transport::{Cause, Connection, Limits, Reuse, Upstream, Upstreams};
 
 /// A generation as one worker serves it.
 pub struct Adopted {
@@ -254,18 +253,15 @@ impl LocalPool {
         &self.backends[member].counts
     }
 
-    /// Sends `request` to `member`; see [`Upstream::send`].
-    pub async fn send(
+    /// A connection to `member`; see [`Upstream::connection`].
+    pub fn connection(
         &self,
         member: usize,
-        request: Request<RequestBody>,
         alarm: &Alarm,
         reuse: Reuse,
-    ) -> Result<(Response<Incoming>, Connection<RequestBody>), SendError<RequestBody>> {
+    ) -> impl Future<Output = Result<Connection<RequestBody>, Cause>> {
         let LocalBackend { upstream, counts } = &self.backends[member];
-        upstream
-            .send(request, &self.limits, alarm, reuse, counts)
-            .await
+        upstream.connection(&self.limits, alarm, reuse, counts)
     }
 
     /// Keeps a connection to `member`, which was free at `now`, for the next request.
