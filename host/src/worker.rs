@@ -229,13 +229,12 @@ impl Drop for Open {
 ///
 /// When the system refuses what a runtime needs (epoll, descriptors).
 pub fn run(seat: Seat, ready: impl FnOnce()) -> std::io::Result<()> {
+    // Not a `LocalSet` on a runtime: each task would be queued twice.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
+        .build_local(tokio::runtime::LocalOptions::default())?;
     ready();
-    let tasks = tokio::task::LocalSet::new();
-    tasks.block_on(&runtime, serve(seat));
-    drop(tasks);
+    runtime.block_on(serve(seat));
     // A name that is still being looked up holds nobody up.
     runtime.shutdown_background();
     Ok(())
