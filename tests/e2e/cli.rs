@@ -142,11 +142,16 @@ async fn a_plugin_is_inspected_for_people_and_for_tools() {
     }
     let folder = Folder::with("").file("mine.wasm", guests::wasm("reads-header"));
     let path = folder.path("mine.wasm");
+    let ended = run(["plugin", "inspect", &path.to_string_lossy()]).await;
+    for part in ["shape     simple: asked", "inbound: may read the head"] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
     let ended = run(["plugin", "inspect", "--json", &path.to_string_lossy()]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let told: serde_json::Value = serde_json::from_str(&ended.stdout).expect("it is JSON");
-    assert_eq!(told["world"], "simple");
+    assert_eq!(told["shape"], "simple");
     assert_eq!(told["imports"], serde_json::json!(["inbound"]));
+    assert_eq!(told["names"], true);
     assert_eq!(told["sha256"].as_str().map(str::len), Some(64));
     assert_eq!(told["refused"], serde_json::Value::Null);
 }
@@ -154,14 +159,18 @@ async fn a_plugin_is_inspected_for_people_and_for_tools() {
 #[tokio::test]
 async fn a_plugin_that_would_be_refused_is_inspected_with_the_reason() {
     let folder = Folder::with("").file("mine.wasm", guests::wasm("wasi-import"));
+    // Where it was built, the files tell what it is written in.
+    let folder = folder.file("strategy.zig", "");
     let path = folder.path("mine.wasm");
     let ended = run(["plugin", "inspect", &path.to_string_lossy()]).await;
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
-    assert!(
-        ended.stdout.contains("wasi:cli/environment"),
-        "{}",
-        ended.stdout
-    );
+    for part in [
+        "wasi:cli/environment",
+        "instead   `anubis plugin build`",
+        "wasm32-freestanding",
+    ] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
     let ended = run(["plugin", "inspect", "./missing.wasm"]).await;
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("missing.wasm"), "{}", ended.stderr);

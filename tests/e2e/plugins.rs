@@ -83,6 +83,33 @@ async fn one_that_recurses_without_end_fails_no_request() {
 }
 
 #[tokio::test]
+async fn a_fault_says_in_which_functions_it_happened() {
+    let again = "(call $pick (local.get $key) (local.get $random) (local.get $sequence)
+      (local.get $now) (local.get $generation) (local.get $attempt) (local.get $backends)
+      (local.get $count))";
+    let forever = "(loop $forever (br $forever)) unreachable";
+    let backends = [Backend::named("a").start()];
+    for (body, path) in [
+        (again, "in pick, called by pick, called by pick"),
+        (forever, "in pick"),
+    ] {
+        let proxy = folder(&backends, guests::live(body)).start().await;
+        Load::of(1, proxy.address(), 1).await.assert_none_failed();
+        let fault = proxy.log("plugin faulted").await;
+        let error = fault["error"].as_str().unwrap_or_default();
+        assert!(error.contains(path), "{fault}");
+    }
+    // The same before it serves anybody.
+    let refused = folder(&backends, guests::strategy(again)).run().await;
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("in pick, called by pick"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[tokio::test]
 async fn one_that_answers_out_of_range_fails_no_request() {
     for index in [
         "(local.get $count)",

@@ -99,8 +99,8 @@ impl Plugin {
         exported(self.component())
     }
 
-    /// The world of the contract whose exports it has.
-    pub fn world(&self) -> &'static str {
+    /// The shape of the contract whose exports it has.
+    pub fn shape(&self) -> &'static str {
         let Exports {
             decider,
             configure,

@@ -8,6 +8,7 @@ use wasmtime::Config;
 use wasmtime::component::Linker;
 
 use super::backstage::Backstage;
+use super::backtrace;
 use super::binary::Digest;
 use super::compiler::{Compiler, CompilerSettings};
 use super::component::Plugin;
@@ -148,7 +149,7 @@ pub(super) fn config() -> Config {
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
         .shared_memory(false)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8));
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(backtrace::FRAMES));
     config
 }
 

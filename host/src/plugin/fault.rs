@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::Trap;
 
+use super::backtrace;
 use super::imports::escape;
 use super::limits::TooManyImportCalls;
 
@@ -12,7 +13,7 @@ use super::limits::TooManyImportCalls;
 pub struct Fault {
     /// For counters.
     pub kind: FaultKind,
-    /// For people: what happened and, where known, in which function.
+    /// For people: what happened and, where the component has names, in which functions.
     pub message: String,
 }
 
@@ -101,9 +102,8 @@ impl Fault {
             FaultKind::Deadline => "used more CPU time than its deadline".to_owned(),
             _ => escape(&error.root_cause().to_string(), 512),
         };
-        if let Some(name) = innermost_function(error) {
-            message.push_str(", in ");
-            message.push_str(&escape(&name, 128));
+        if let Some(functions) = backtrace::of(error) {
+            message = format!("{message}, {functions}");
         }
         Self { kind, message }
     }
@@ -116,9 +116,3 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
-
-fn innermost_function(error: &wasmtime::Error) -> Option<String> {
-    let backtrace = error.downcast_ref::<WasmBacktrace>()?;
-    let name = backtrace.frames().first()?.func_name()?;
-    Some(name.to_owned())
-}

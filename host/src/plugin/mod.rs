@@ -8,6 +8,7 @@
 //! environment or wall clock.
 
 mod backstage;
+mod backtrace;
 mod binary;
 mod bindings;
 mod cache;

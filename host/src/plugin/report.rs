@@ -21,9 +21,8 @@ pub struct Report {
 
 /// What a plugin is to the proxy.
 pub struct Role {
-    /// The world of the contract that it fits: `simple`, `configured`,
-    /// `learning` or `planned`.
-    pub world: &'static str,
+    /// What it exports: `simple`, `configured`, `learning` or `planned`.
+    pub shape: &'static str,
     /// The contract that it was held against, such as `anubis:lb@0.1.0`.
     pub contract: String,
     /// Everything that it exports, by full name.
@@ -51,7 +50,7 @@ impl Report {
 impl Role {
     fn of(plugin: &Plugin) -> Self {
         Self {
-            world: plugin.world(),
+            shape: plugin.shape(),
             contract: format!("{PACKAGE}@{VERSION}"),
             exports: plugin.exported(),
             imports: plugin.imports().to_vec(),
@@ -70,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_plugin_is_described() {
-        for (guest, world, imports) in [
+        for (guest, shape, imports) in [
             ("always-first", "simple", &[][..]),
             ("configure-refuses", "configured", &[]),
             ("reads-header", "simple", &["inbound"]),
@@ -87,7 +86,7 @@ mod tests {
             let role = report
                 .verdict
                 .unwrap_or_else(|why| panic!("{guest}: {why}"));
-            assert_eq!(role.world, world, "{guest}");
+            assert_eq!(role.shape, shape, "{guest}");
             assert_eq!(role.contract, "anubis:lb@0.1.0");
             assert!(!role.exports.is_empty());
             assert_eq!(role.imports, imports, "{guest}");

@@ -13,7 +13,7 @@ use anyhow::{Result, anyhow, ensure};
 use wasmparser::{
     ComponentInstance, ComponentInstanceSectionReader, CustomSectionReader, ElementItems,
     ElementSectionReader, Encoding, FunctionBody, Instance, InstanceSectionReader, KnownCustom,
-    MemorySectionReader, Operator, Parser, Payload, SectionLimited,
+    MemorySectionReader, Name, Operator, Parser, Payload, ProducersSectionReader, SectionLimited,
 };
 
 use super::imports::escape;
@@ -102,6 +102,8 @@ pub struct Found {
     pub memory: u64,
     /// What it was made with: languages, compilers, tools.
     pub producers: Vec<String>,
+    /// Its functions have names, with which a fault says where it happened.
+    pub named: bool,
 }
 
 /// Looks at a component, or a core module, without compiling it.
@@ -117,6 +119,7 @@ pub(super) fn scan(bytes: &[u8]) -> Result<Found> {
         code: census.code.sum,
         memory: census.memory_pages.saturating_mul(PAGE),
         producers: census.producers,
+        named: census.named,
     })
 }
 
@@ -151,6 +154,7 @@ struct Census {
     custom: Total,
     memory_pages: u64,
     producers: Vec<String>,
+    named: bool,
 }
 
 impl Census {
@@ -189,6 +193,7 @@ impl Census {
             custom: Total::of("bytes of custom sections", 48 << 20),
             memory_pages: 0,
             producers: Vec::new(),
+            named: false,
         }
     }
 
@@ -323,22 +328,26 @@ impl Census {
 
     fn custom_section(&mut self, section: &CustomSectionReader<'_>) -> Result<()> {
         self.custom.add(section.range().len())?;
-        if let KnownCustom::Producers(fields) = section.as_known() {
-            // Only told to people: what cannot be read is left out.
-            for value in fields
-                .into_iter()
-                .flatten()
-                .flat_map(|field| field.values)
-                .flatten()
-            {
-                let producer = format!("{} {}", value.name, value.version);
-                let producer = escape(producer.trim_end(), PRODUCER_BYTES);
-                if self.producers.len() < PRODUCERS && !self.producers.contains(&producer) {
-                    self.producers.push(producer);
-                }
+        // Only told to people: what cannot be read is left out.
+        match section.as_known() {
+            KnownCustom::Producers(fields) => self.made_by(fields),
+            KnownCustom::Name(mut names) => {
+                self.named |= names.any(|part| matches!(part, Ok(Name::Function(_))));
             }
+            _ => {}
         }
         Ok(())
+    }
+
+    fn made_by(&mut self, fields: ProducersSectionReader<'_>) {
+        let values = fields.into_iter().flatten().flat_map(|field| field.values);
+        for value in values.flatten() {
+            let producer = format!("{} {}", value.name, value.version);
+            let producer = escape(producer.trim_end(), PRODUCER_BYTES);
+            if self.producers.len() < PRODUCERS && !self.producers.contains(&producer) {
+                self.producers.push(producer);
+            }
+        }
     }
 }
 

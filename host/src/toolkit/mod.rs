@@ -12,6 +12,7 @@ mod project;
 mod recipe;
 pub mod template;
 mod tools;
+pub mod wasi;
 
 pub use language::Language;
 pub use manifest::{Manifest, Shape, TestSettings};

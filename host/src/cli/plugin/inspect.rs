@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use crate::cli::{Exit, say};
 use crate::config::{CompileSettings, StrategySettings, StrategySource};
 use crate::plugin::{Binary, CompilerSettings, Engine, Report, Role};
 use crate::strategy;
+use crate::toolkit::wasi;
 
 /// Say what a plugin is, what it may do, and whether the proxy would take it
 ///
@@ -63,9 +65,10 @@ pub(super) fn show(binary: &Binary, json: bool) -> anyhow::Result<Exit> {
         cache: None,
     })?;
     let report = Report::of(&engine, binary);
+    let advice = without_wasi(binary, &report);
     let text = match json {
-        true => format!("{:#}\n", as_json(binary, &report)),
-        false => as_lines(binary, &report),
+        true => format!("{:#}\n", as_json(binary, &report, advice.as_deref())),
+        false => as_lines(binary, &report, advice.as_deref()),
     };
     // If nobody listens, nobody wants to know.
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -75,7 +78,36 @@ pub(super) fn show(binary: &Binary, json: bool) -> anyhow::Result<Exit> {
     })
 }
 
-fn as_lines(binary: &Binary, report: &Report) -> String {
+/// What its author can do where WASI is what keeps it out.
+fn without_wasi(binary: &Binary, report: &Report) -> Option<String> {
+    let is_about_wasi = report
+        .verdict
+        .as_ref()
+        .is_err_and(|why| why.contains("WASI"));
+    let producers = report.found.as_ref().map(|found| &found.producers[..]);
+    let file = Path::new(&**binary.name());
+    is_about_wasi.then(|| wasi::advice(file, producers.unwrap_or_default()))?
+}
+
+fn names(named: bool) -> &'static str {
+    match named {
+        true => "of its functions are there: a fault says where it happened",
+        false => "of functions are not there: a fault cannot say where it happened",
+    }
+}
+
+/// What a plugin that imports this interface of the contract may do.
+fn permission(interface: &str) -> &'static str {
+    match interface {
+        "log" => "may write to the proxy's log, so many lines a second",
+        "inbound" => "may read the head of the request that it decides about, and who sent it",
+        "members" => "may read names, addresses, zones and labels of the pool's backends",
+        "shared" => "may count in numbers that it shares with its other instances",
+        _ => "",
+    }
+}
+
+fn as_lines(binary: &Binary, report: &Report, advice: Option<&str>) -> String {
     let mut text = format!("{}\n", binary.name());
     let mut line = |key: &str, value: &str| {
         // Writing to a string cannot fail.
@@ -88,18 +120,26 @@ fn as_lines(binary: &Binary, report: &Report) -> String {
         line("code", &format!("{code} bytes in {functions} functions"));
         line("memory", &format!("{} bytes to begin with", found.memory));
         line("made by", &listed(&found.producers, "it does not say"));
+        line("names", names(found.named));
     }
     match &report.verdict {
         Ok(role) => {
             line("contract", &role.contract);
-            line("world", &format!("{}: {}", role.world, explained(role)));
+            line("shape", &format!("{}: {}", role.shape, explained(role)));
             line("exports", &role.exports.join(", "));
-            line(
-                "imports",
-                &listed(&role.imports, "nothing: it only computes"),
-            );
+            if role.imports.is_empty() {
+                line("imports", "nothing: it only computes");
+            }
+            for import in &role.imports {
+                line("imports", &format!("{import}: {}", permission(import)));
+            }
         }
-        Err(why) => line("refused", why),
+        Err(why) => {
+            line("refused", why);
+            if let Some(advice) = advice {
+                line("instead", advice);
+            }
+        }
     }
     text
 }
@@ -112,7 +152,7 @@ fn listed(names: &[String], none: &str) -> String {
 }
 
 fn explained(role: &Role) -> &'static str {
-    match role.world {
+    match role.shape {
         "simple" => "asked for every request",
         "configured" => "asked for every request, takes a configuration",
         "learning" => "asked for every request, learns from what becomes of it",
@@ -120,7 +160,7 @@ fn explained(role: &Role) -> &'static str {
     }
 }
 
-fn as_json(binary: &Binary, report: &Report) -> Value {
+fn as_json(binary: &Binary, report: &Report, advice: Option<&str>) -> Value {
     let found = report.found.as_ref();
     let role = report.verdict.as_ref().ok();
     json!({
@@ -131,10 +171,12 @@ fn as_json(binary: &Binary, report: &Report) -> Value {
         "code": found.map(|found| found.code),
         "memory": found.map(|found| found.memory),
         "producers": found.map(|found| &found.producers),
+        "names": found.map(|found| found.named),
         "contract": role.map(|role| &role.contract),
-        "world": role.map(|role| role.world),
+        "shape": role.map(|role| role.shape),
         "exports": role.map(|role| &role.exports),
         "imports": role.map(|role| &role.imports),
         "refused": report.verdict.as_ref().err(),
+        "instead": advice,
     })
 }

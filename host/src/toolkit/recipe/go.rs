@@ -43,7 +43,7 @@ fn compile(job: &Job<'_>) -> Result<Vec<u8>> {
         .envs([("GOOS", "wasip1"), ("GOARCH", "wasm")])
         .envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", ""), ("GOWORK", "off")])
         .args(["build", "-trimpath", "-buildvcs=false"])
-        .args(["-buildmode=c-shared", "-ldflags=-s -w -buildid="])
+        .args(["-buildmode=c-shared", "-ldflags=-w -buildid="])
         .arg("-o")
         .arg(&module)
         .arg(".");
