@@ -69,7 +69,7 @@ fn without_compiler(name: &str) -> Trial {
 fn trials_of(name: &str, workshop: &Arc<Workshop>, component: &Arc<Component>) -> Vec<Trial> {
     let trial = |what, run| trial_of(name, what, run, workshop, component);
     vec![
-        trial("imports_nothing_but_the_contract", Workshop::inspect),
+        trial("imports_nothing_but_the_contract", Workshop::permissions),
         trial("conforms", Workshop::conformance),
         trial("serves", traffic::serves),
     ]

@@ -9,7 +9,7 @@ use libtest_mimic::Failed;
 use anubis_tests::proxy::{Folder, program};
 use anubis_tests::{Backend, Config, Load, Metered, Proxy};
 
-use crate::projects::{Component, Workshop};
+use crate::projects::{Component, DEADLINE, Workshop};
 
 /// What the proxy logs when a new generation is in force.
 const RELOADED: &str = "reloaded";
@@ -122,7 +122,7 @@ fn config(workshop: &Workshop, component: &Component, backends: &[Backend]) -> C
         workshop.cache().display().to_string()
     );
     let strategy = format!(
-        "strategy = {:?}\nconfig = {:?}",
+        "deadline = \"{DEADLINE}\"\nstrategy = {:?}\nconfig = {:?}",
         component.file.display().to_string(),
         component.config
     );
