@@ -25,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use self::farewell::Unheard;
+use self::farewell::Left;
 use self::framing::{Fault, Framing, Limits, Violation};
 use crate::config::ListenerSettings;
 use crate::generation::Listening;
@@ -42,6 +42,10 @@ const BUFFER: usize = 8 * 1024 + 100 * 4096;
 /// How much of what a client sends ahead is taken before its turn: further
 /// requests wait in the kernel, and that the client has left goes unnoticed.
 const AHEAD: usize = 16 * 1024;
+
+/// A connection that has waited so long for its next request rests: without hyper, whose
+/// buffers of 16 KiB are most of what a connection costs.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
 
 /// Sent before closing on a client that did not finish its request head in
 /// time (RFC 9110 section 15.5.9).
@@ -89,6 +93,10 @@ pub struct Watch {
     stalled: AtomicBool,
     /// It was told to end; the next ringing cuts it.
     ending: AtomicBool,
+    /// It has waited for its next request for a while; the next ringing ends that.
+    resting: AtomicBool,
+    /// The last write did not get through: more of a response is waiting.
+    blocked: AtomicBool,
     /// What follows is no HTTP/1: the connection was switched to another protocol.
     switched: AtomicBool,
     /// What is wrong with the client's bytes: [`Fault::number`], 0 for nothing.
@@ -96,7 +104,9 @@ pub struct Watch {
     /// Who reads the socket, while what follows a request is held.
     reader: Mutex<Option<Waker>>,
     reader_waits: AtomicBool,
-    unheard: Unheard,
+    /// Hyper is dropped, and the connection goes on.
+    leaves_hyper: AtomicBool,
+    left: Left,
     header_timeout: Duration,
     keep_alive: Duration,
     idle_timeout: Duration,
@@ -125,11 +135,14 @@ impl Watch {
             head_overdue: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            resting: AtomicBool::new(true),
+            blocked: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             fault: AtomicU8::new(0),
             reader: Mutex::default(),
             reader_waits: AtomicBool::new(false),
-            unheard: Unheard::default(),
+            leaves_hyper: AtomicBool::new(false),
+            left: Left::default(),
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
@@ -203,7 +216,8 @@ impl Watch {
     /// The response is complete; the next request may take `keep_alive` to come.
     pub fn idle(&self) {
         self.enter(Phase::Idle);
-        self.alarm.set(self.keep_alive);
+        self.resting.store(false, Relaxed);
+        self.alarm.set(self.keep_alive.min(RESTS_AFTER));
         self.wake_reader();
     }
 
@@ -238,6 +252,11 @@ impl Watch {
         }
     }
 
+    /// Whether the time to rest has come, and not yet the end.
+    fn rests(&self) -> bool {
+        self.keep_alive > RESTS_AFTER && !self.resting.swap(true, Relaxed)
+    }
+
     fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Relaxed);
     }
@@ -261,6 +280,10 @@ impl Watch {
                 self.stalled.store(true, Relaxed);
                 Overdue::Cut
             }
+            Phase::Idle if self.rests() => {
+                self.alarm.set(self.keep_alive - RESTS_AFTER);
+                return Poll::Ready(Overdue::Rest);
+            }
             Phase::Idle | Phase::Head if self.ending.swap(true, Relaxed) => Overdue::Cut,
             Phase::Idle => Overdue::Close,
             Phase::Head => {
@@ -280,6 +303,8 @@ impl Watch {
 /// How a connection whose time is over ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overdue {
+    /// It waits for its next request, and may do so without hyper.
+    Rest,
     /// It was idle: no request may follow, what is left to write is written.
     Close,
     /// Its request head did not come: the socket answers 408.
@@ -333,63 +358,108 @@ async fn serve(
         &listener,
         Arc::clone(&watch),
     ));
-    let served = Rc::clone(&client);
-    let service = service_fn(move |request| {
-        // Now, and not when the answer is first asked for: hyper reads before that.
-        served.watch.handling();
-        proxy::handle(Rc::clone(&served), request)
-    });
     let limits = Limits {
         line: listener.settings.max_request_line,
         head: listener.settings.max_header_size,
         body: listener.settings.max_body_size,
     };
-    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch), limits));
-    let ended = {
-        let mut connection = pin!(
-            http1::Builder::new()
-                .header_read_timeout(None)
-                .max_headers(listener.settings.max_headers)
-                .max_buf_size(limits.head.max(BUFFER))
-                .serve_connection(socket, service)
-                .with_upgrades()
-        );
-        let mut draining = false;
-        poll_fn(|cx| {
-            if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
-                connection.as_mut().graceful_shutdown();
-            }
-            loop {
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(ended);
+    let mut next = Some(stream);
+    while let Some(stream) = next.take() {
+        let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch), limits));
+        let served = Rc::clone(&client);
+        let service = service_fn(move |request| {
+            // Now, and not when the answer is first asked for: hyper reads before that.
+            served.watch.handling();
+            proxy::handle(Rc::clone(&served), request)
+        });
+        let ended = {
+            let mut connection = pin!(
+                http1::Builder::new()
+                    .header_read_timeout(None)
+                    .max_headers(listener.settings.max_headers)
+                    .max_buf_size(limits.head.max(BUFFER))
+                    .serve_connection(socket, service)
+                    .with_upgrades()
+            );
+            let mut draining = false;
+            poll_fn(|cx| {
+                if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
+                    connection.as_mut().graceful_shutdown();
                 }
-                match ready!(watch.poll_overdue(cx)) {
-                    Overdue::Close => {
-                        client.counts.ended(Ended::Idle);
-                        connection.as_mut().graceful_shutdown();
+                loop {
+                    if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                        return Poll::Ready(Some(ended));
                     }
-                    // The socket now answers 408 to the read that hyper waits in.
-                    Overdue::Refuse => client.counts.ended(Ended::SlowHead),
-                    Overdue::Cut => return Poll::Ready(Ok(())),
+                    match ready!(watch.poll_overdue(cx)) {
+                        // What hyper has not written yet, it still has to.
+                        Overdue::Rest if watch.blocked.load(Relaxed) => {}
+                        Overdue::Rest => {
+                            watch.leaves_hyper.store(true, Relaxed);
+                            return Poll::Ready(None);
+                        }
+                        Overdue::Close => {
+                            client.counts.ended(Ended::Idle);
+                            connection.as_mut().graceful_shutdown();
+                        }
+                        // The socket now answers 408 to the read that hyper waits in.
+                        Overdue::Refuse => client.counts.ended(Ended::SlowHead),
+                        Overdue::Cut => return Poll::Ready(Some(Ok(()))),
+                    }
                 }
-            }
-        })
-        .await
-    };
-    if watch.has_stalled() {
+            })
+            .await
+        };
+        match ended {
+            Some(ended) => count_end(&client, ended),
+            None => next = rest(&client).await,
+        }
+    }
+    if let Some(stream) = watch.left.take() {
+        // Boxed: few need it, and every connection would carry room for it.
+        Box::pin(farewell::hear_out(stream)).await;
+    }
+}
+
+/// How else a connection ended concerns nobody: its last request was answered or logged.
+fn count_end(client: &Client, ended: hyper::Result<()>) {
+    if client.watch.has_stalled() {
         client.counts.ended(Ended::Stalled);
     }
-    // How else it ended concerns nobody: its last request was answered or logged.
-    match (watch.fault(), ended) {
+    match (client.watch.fault(), ended) {
         (Some(fault), _) => client.counts.ended(ended_for(fault)),
         (None, Err(error)) if error.is_parse_too_large() => client.counts.ended(Ended::TooLarge),
         (None, Err(error)) if error.is_parse() => client.counts.ended(Ended::Malformed),
         (None, _) => {}
     }
-    if let Some(stream) = watch.unheard.take() {
-        // Boxed: few need it, and every connection would carry room for it.
-        Box::pin(farewell::hear_out(stream)).await;
+}
+
+/// Waits for the next request without hyper. `None` when none may follow, or the client
+/// has left: what is to be heard out is left then.
+async fn rest(client: &Client) -> Option<TcpStream> {
+    let watch = &client.watch;
+    watch.leaves_hyper.store(false, Relaxed);
+    let stream = watch.left.take()?;
+    let comes = poll_fn(|cx| {
+        let mut byte = [MaybeUninit::uninit()];
+        if let Poll::Ready(peeked) = stream.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)) {
+            return Poll::Ready(peeked.is_ok_and(|count| count > 0));
+        }
+        if client.worker.closes_idle() {
+            return Poll::Ready(false);
+        }
+        ready!(watch.poll_overdue(cx));
+        client.counts.ended(Ended::Idle);
+        Poll::Ready(false)
+    })
+    .await;
+    if comes {
+        return Some(stream);
     }
+    // A request may have come at this very moment.
+    if farewell::has_unread(&stream) {
+        watch.left.leave(stream);
+    }
+    None
 }
 
 /// Who is connected, and to whom.
@@ -437,8 +507,6 @@ pub struct Socket {
     held: Vec<u8>,
     /// Bytes were held back for this; nothing passes any more.
     fault: Option<Fault>,
-    /// The last write did not get through: more of a response is waiting.
-    blocked: bool,
     /// Nothing more comes from the client.
     ended: bool,
 }
@@ -452,7 +520,6 @@ impl Socket {
             framing: Framing::new(limits),
             held: Vec::new(),
             fault: None,
-            blocked: false,
             ended: false,
         }
     }
@@ -499,7 +566,7 @@ impl Socket {
     /// Answers for the request path, and ends the stream. Never into the middle
     /// of a response, and as far as the client's window lets us.
     fn refuse(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &[u8]) -> Poll<io::Result<()>> {
-        if !self.blocked {
+        if !self.watch.blocked.load(Relaxed) {
             let _ = self.stream().poll_write(cx, answer);
         }
         Poll::Ready(Ok(()))
@@ -547,10 +614,10 @@ fn stream(stream: &mut Option<TcpStream>) -> Pin<&mut TcpStream> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if !self.is_heard_out()
+        if (self.watch.leaves_hyper.load(Relaxed) || !self.is_heard_out())
             && let Some(stream) = self.stream.take()
         {
-            self.watch.unheard.leave(stream);
+            self.watch.left.leave(stream);
         }
     }
 }
@@ -613,7 +680,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = stream(&mut this.stream).poll_write(cx, bytes);
-        this.blocked = written.is_pending();
+        this.watch.blocked.store(written.is_pending(), Relaxed);
         written
     }
 
@@ -624,7 +691,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = stream(&mut this.stream).poll_write_vectored(cx, slices);
-        this.blocked = written.is_pending();
+        this.watch.blocked.store(written.is_pending(), Relaxed);
         written
     }
 

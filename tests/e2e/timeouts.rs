@@ -71,6 +71,38 @@ async fn an_idle_connection_is_closed() {
     );
 }
 
+/// A connection that waits costs its socket and little more, and goes on as if it had not.
+#[tokio::test]
+async fn connections_that_rest_cost_little_and_are_there_when_they_are_wanted() {
+    const MANY: u64 = 400;
+    const EACH: u64 = 12 << 10;
+    let backend = Backend::named("a").start();
+    let proxy = Proxy::start(Config::default().backend(&backend, "")).await;
+    let mut first = Client::connect(proxy.address()).await;
+    first.get("/").await;
+    let before = proxy.resident();
+    let mut clients = Vec::new();
+    for _ in 0..MANY {
+        let mut client = Client::connect(proxy.address()).await;
+        assert_eq!(client.get("/").await.text(), "a");
+        clients.push(client);
+    }
+    assert!(proxy.resident() > before + MANY * EACH, "it shows");
+    proxy.resident_below(before + MANY * EACH).await;
+    for client in &mut clients {
+        // Two at once: what is behind the first must not be lost.
+        client
+            .send("GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n")
+            .await;
+        assert_eq!(client.response().await.text(), "a");
+        assert_eq!(client.response().await.text(), "a");
+    }
+    // Who leaves while it rests is let go; who is resting when the proxy ends too.
+    clients.truncate(10);
+    proxy.terminate();
+    assert_eq!(proxy.exit().await, Some(0));
+}
+
 #[tokio::test]
 async fn a_request_body_that_stalls_is_given_up() {
     let backend = Backend::named("a").start();

@@ -18,13 +18,13 @@ use tokio::time::timeout;
 const LONGEST: Duration = Duration::from_secs(1);
 const MOST: usize = 1 << 20;
 
-/// The socket of a connection that hyper is done with, if its client may not
-/// have been heard out.
+/// The socket of a connection that hyper is done with, if it is not to be closed yet: its
+/// client may not have been heard out, or it only rests.
 #[derive(Default)]
-pub struct Unheard(Mutex<Option<TcpStream>>);
+pub struct Left(Mutex<Option<TcpStream>>);
 
-impl Unheard {
-    /// Leaves `stream` to whoever ends the connection.
+impl Left {
+    /// Leaves `stream` to whoever goes on with the connection, or ends it.
     pub fn leave(&self, stream: TcpStream) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
     }
