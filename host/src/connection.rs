@@ -44,7 +44,8 @@ const BUFFER: usize = 8 * 1024 + 100 * 4096;
 const AHEAD: usize = 16 * 1024;
 
 /// A connection that has waited so long for its next request rests: without hyper, whose
-/// buffers of 16 KiB are most of what a connection costs.
+/// buffers of 16 KiB are most of what a connection costs. One that has sent nothing yet
+/// rests from the beginning.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
 
 /// Sent before closing on a client that did not finish its request head in
@@ -358,66 +359,80 @@ async fn serve(
         &listener,
         Arc::clone(&watch),
     ));
-    let limits = Limits {
-        line: listener.settings.max_request_line,
-        head: listener.settings.max_header_size,
-        body: listener.settings.max_body_size,
-    };
-    let mut next = Some(stream);
-    while let Some(stream) = next.take() {
-        let socket = TokioIo::new(Socket::new(stream, Arc::clone(&watch), limits));
-        let served = Rc::clone(&client);
-        let service = service_fn(move |request| {
-            // Now, and not when the answer is first asked for: hyper reads before that.
-            served.watch.handling();
-            proxy::handle(Rc::clone(&served), request)
-        });
-        let ended = {
-            let mut connection = pin!(
-                http1::Builder::new()
-                    .header_read_timeout(None)
-                    .max_headers(listener.settings.max_headers)
-                    .max_buf_size(limits.head.max(BUFFER))
-                    .serve_connection(socket, service)
-                    .with_upgrades()
-            );
-            let mut draining = false;
-            poll_fn(|cx| {
-                if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
-                    connection.as_mut().graceful_shutdown();
-                }
-                loop {
-                    if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                        return Poll::Ready(Some(ended));
-                    }
-                    match ready!(watch.poll_overdue(cx)) {
-                        // What hyper has not written yet, it still has to.
-                        Overdue::Rest if watch.blocked.load(Relaxed) => {}
-                        Overdue::Rest => {
-                            watch.leaves_hyper.store(true, Relaxed);
-                            return Poll::Ready(None);
-                        }
-                        Overdue::Close => {
-                            client.counts.ended(Ended::Idle);
-                            connection.as_mut().graceful_shutdown();
-                        }
-                        // The socket now answers 408 to the read that hyper waits in.
-                        Overdue::Refuse => client.counts.ended(Ended::SlowHead),
-                        Overdue::Cut => return Poll::Ready(Some(Ok(()))),
-                    }
-                }
-            })
-            .await
+    let mut comes = rest(&client, stream).await;
+    while let Some(stream) = comes {
+        comes = match converse(&client, &listener.settings, stream).await {
+            Some(stream) => rest(&client, stream).await,
+            None => None,
         };
-        match ended {
-            Some(ended) => count_end(&client, ended),
-            None => next = rest(&client).await,
-        }
     }
     if let Some(stream) = watch.left.take() {
         // Boxed: few need it, and every connection would carry room for it.
         Box::pin(farewell::hear_out(stream)).await;
     }
+}
+
+/// Serves requests until the connection ends, or only waits for the next: its socket then.
+async fn converse(
+    client: &Rc<Client>,
+    settings: &ListenerSettings,
+    stream: TcpStream,
+) -> Option<TcpStream> {
+    let (worker, watch) = (&client.worker, &client.watch);
+    let limits = Limits {
+        line: settings.max_request_line,
+        head: settings.max_header_size,
+        body: settings.max_body_size,
+    };
+    let socket = TokioIo::new(Socket::new(stream, Arc::clone(watch), limits));
+    let served = Rc::clone(client);
+    let service = service_fn(move |request| {
+        // Now, and not when the answer is first asked for: hyper reads before that.
+        served.watch.handling();
+        proxy::handle(Rc::clone(&served), request)
+    });
+    let ended = {
+        let mut connection = pin!(
+            http1::Builder::new()
+                .header_read_timeout(None)
+                .max_headers(settings.max_headers)
+                .max_buf_size(limits.head.max(BUFFER))
+                .serve_connection(socket, service)
+                .with_upgrades()
+        );
+        let mut draining = false;
+        poll_fn(|cx| {
+            if worker.closes_idle() && !std::mem::replace(&mut draining, true) {
+                connection.as_mut().graceful_shutdown();
+            }
+            loop {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                match ready!(watch.poll_overdue(cx)) {
+                    // What hyper has not written yet, it still has to.
+                    Overdue::Rest if watch.blocked.load(Relaxed) => {}
+                    Overdue::Rest => {
+                        watch.leaves_hyper.store(true, Relaxed);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Overdue::Close => {
+                        client.counts.ended(Ended::Idle);
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    // The socket now answers 408 to the read that hyper waits in.
+                    Overdue::Refuse => client.counts.ended(Ended::SlowHead),
+                    Overdue::Cut => return Poll::Ready(Ok(())),
+                }
+            }
+        })
+        .await
+    };
+    if watch.leaves_hyper.swap(false, Relaxed) {
+        return watch.left.take();
+    }
+    count_end(client, ended);
+    None
 }
 
 /// How else a connection ended concerns nobody: its last request was answered or logged.
@@ -435,14 +450,12 @@ fn count_end(client: &Client, ended: hyper::Result<()>) {
 
 /// Waits for the next request without hyper. `None` when none may follow, or the client
 /// has left: what is to be heard out is left then.
-async fn rest(client: &Client) -> Option<TcpStream> {
+async fn rest(client: &Client, stream: TcpStream) -> Option<TcpStream> {
     let watch = &client.watch;
-    watch.leaves_hyper.store(false, Relaxed);
-    let stream = watch.left.take()?;
     let comes = poll_fn(|cx| {
-        let mut byte = [MaybeUninit::uninit()];
-        if let Poll::Ready(peeked) = stream.poll_peek(cx, &mut ReadBuf::uninit(&mut byte)) {
-            return Poll::Ready(peeked.is_ok_and(|count| count > 0));
+        // That nothing more comes is something, too: hyper finds out what.
+        if let Poll::Ready(ready) = stream.poll_read_ready(cx) {
+            return Poll::Ready(ready.is_ok());
         }
         if client.worker.closes_idle() {
             return Poll::Ready(false);

@@ -87,7 +87,11 @@ async fn connections_that_rest_cost_little_and_are_there_when_they_are_wanted() 
         assert_eq!(client.get("/").await.text(), "a");
         clients.push(client);
     }
-    assert!(proxy.resident() > before + MANY * EACH, "it shows");
+    let begun = proxy.resident();
+    assert!(
+        begun > before + MANY * EACH,
+        "it shows: {begun}, {before} before"
+    );
     proxy.resident_below(before + MANY * EACH).await;
     for client in &mut clients {
         // Two at once: what is behind the first must not be lost.
