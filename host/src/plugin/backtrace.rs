@@ -10,7 +10,7 @@ use super::imports::escape;
 /// Most functions that are told, innermost first. A panic in Rust has seven of its own
 /// before the one that it happened in.
 pub(super) const FRAMES: usize = 16;
-/// Most bytes of one name.
+/// Most bytes of one name, before what a terminal must not see is written out.
 const NAME: usize = 128;
 /// Most bytes of all of them: a backtrace is one line of the log.
 const ALL: usize = 1024;
