@@ -13,15 +13,15 @@ use crate::toolkit::tools;
 /// `export_name` and `import_module`, which clang does since 11.
 const VERSIONS: std::ops::RangeInclusive<u32> = 14..=22;
 
-/// Flags of all builds. Freestanding arithmetic, no paths of this machine, and the
-/// names of functions, which a backtrace is made of.
-const FLAGS: [&str; 6] = [
+/// Flags of all builds. Nothing is stripped: of the names of functions a backtrace is
+/// made, and the linker has one flag for them and what only a debugger reads, which is
+/// dropped afterwards.
+const FLAGS: [&str; 5] = [
     "-O2",
     "-Wall",
     "-mbulk-memory",
     "-mnontrapping-fptoint",
     "-Wl,-z,stack-size=65536",
-    "-Wl,--strip-debug",
 ];
 
 /// The compiler called `program` (`clang` or `clang++`): with a version in its name that
