@@ -13,16 +13,23 @@ use crate::toolkit::tools;
 /// `export_name` and `import_module`, which clang does since 11.
 const VERSIONS: std::ops::RangeInclusive<u32> = 14..=22;
 
-/// Flags of all builds. Nothing is stripped: of the names of functions a backtrace is
-/// made, and the linker has one flag for them and what only a debugger reads, which is
-/// dropped afterwards.
-const FLAGS: [&str; 5] = [
+/// What every step is given beside the language's flags, of which each step has use for
+/// some.
+const FLAGS: [&str; 1] = ["-Qunused-arguments"];
+
+const COMPILE: [&str; 5] = [
+    "-c",
     "-O2",
     "-Wall",
     "-mbulk-memory",
     "-mnontrapping-fptoint",
-    "-Wl,-z,stack-size=65536",
 ];
+
+/// Without `-O`, at which clang runs whatever `wasm-opt` is in `PATH`: that would take the
+/// names of functions, and what is built would depend on the machine. Nothing is stripped:
+/// of the names a backtrace is made, and the linker has one flag for them and for what only
+/// a debugger reads, which is dropped afterwards.
+const LINK: [&str; 1] = ["-Wl,-z,stack-size=65536"];
 
 /// The compiler called `program` (`clang` or `clang++`): with a version in its name that
 /// has its linker beside it, or the plain one.
@@ -47,26 +54,39 @@ pub fn compile(
 ) -> Result<Vec<u8>> {
     let sources = sources(job.folder, endings)?;
     let include = bindings::folder(job, bindings::C)?;
-    let module = job.scratch.join("core.wasm");
-    let prefix = |from: &Path, to: &str| {
-        let mut flag = OsString::from("-ffile-prefix-map=");
-        flag.push(from);
-        flag.push(format!("={to}"));
-        flag
+    let step = || {
+        let mut clang = Command::new(compiler);
+        clang.current_dir(job.folder).args(FLAGS).args(flags);
+        clang
     };
-    let mut clang = Command::new(compiler);
-    clang
-        .current_dir(job.folder)
-        .args(FLAGS)
-        .args(flags)
-        .arg(prefix(job.folder, "/plugin"))
-        .arg("-I")
-        .arg(include)
-        .args(sources)
-        .arg("-o")
-        .arg(&module);
+    let mut objects = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        let object = job.scratch.join(format!("{index}.o"));
+        let mut clang = step();
+        clang
+            .args(COMPILE)
+            .arg(prefix_map(job.folder, "/plugin"))
+            .arg("-I")
+            .arg(&include)
+            .arg(source)
+            .arg("-o")
+            .arg(&object);
+        tools::run(&mut clang)?;
+        objects.push(object);
+    }
+    let module = job.scratch.join("core.wasm");
+    let mut clang = step();
+    clang.args(LINK).args(objects).arg("-o").arg(&module);
     tools::run(&mut clang)?;
     std::fs::read(&module).with_context(|| module.display().to_string())
+}
+
+/// No path of this machine gets into what is built.
+fn prefix_map(from: &Path, to: &str) -> OsString {
+    let mut flag = OsString::from("-ffile-prefix-map=");
+    flag.push(from);
+    flag.push(format!("={to}"));
+    flag
 }
 
 /// In the order of their names, so that the linker meets them so everywhere.
