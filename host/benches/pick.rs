@@ -1,10 +1,11 @@
 //! Nanoseconds per pick: `cargo bench -p anubis --bench pick [NAME ...]`.
 //!
 //! For the fallback, every shipped strategy, a guest that does nothing (the
-//! price of the call alone) and the four kinds of plan. Each figure is the
-//! median of rounds that take turns over all pool sizes, in CPU time of the
-//! thread, which other processes disturb least; compare figures of one run only.
+//! price of the call alone) and the four kinds of plan.
 
+mod rounds;
+
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,6 @@ use anubis::pool::Row;
 use anubis::strategy::{Decision, Inbound, Members, PickRequest, Picker, Strategy};
 
 const SIZES: [u32; 5] = [3, 10, 100, 1_000, 10_000];
-const ROUNDS: usize = 15;
-const ROUND: Duration = Duration::from_millis(20);
 
 fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = std::env::args()
@@ -84,17 +83,12 @@ fn measure(engine: &Engine, name: &str, source: StrategySource) -> anyhow::Resul
         .map(|size| Subject::new(&strategy, size))
         .into_iter()
         .collect();
-    for round in 0..=ROUNDS {
-        for subject in &mut subjects {
-            let nanoseconds = subject.round();
-            if round > 0 {
-                subject.samples.push(nanoseconds);
-            }
-        }
-    }
     print!("{name:<28}");
-    for subject in &mut subjects {
-        print!("{:>10.1}", subject.median());
+    let medians = rounds::medians(&mut subjects, |subject| {
+        black_box(subject.pick());
+    });
+    for nanoseconds in medians {
+        print!("{nanoseconds:>10.1}");
     }
     let stats = strategy.stats();
     println!(
@@ -115,7 +109,6 @@ struct Subject {
     request: PickRequest,
     inbound: Inbound,
     is_planner: bool,
-    samples: Vec<f64>,
 }
 
 impl Subject {
@@ -138,23 +131,6 @@ impl Subject {
             },
             inbound,
             is_planner: strategy.is_planner(),
-            samples: Vec::new(),
-        }
-    }
-
-    /// Mean nanoseconds per pick over one round.
-    fn round(&mut self) -> f64 {
-        let begin = cpu_time();
-        let mut picks = 0_u32;
-        loop {
-            for _ in 0..64 {
-                std::hint::black_box(self.pick());
-            }
-            picks += 64;
-            let elapsed = cpu_time() - begin;
-            if elapsed >= ROUND {
-                return elapsed.as_nanos() as f64 / f64::from(picks);
-            }
         }
     }
 
@@ -169,16 +145,6 @@ impl Subject {
         }
         self.picker.pick(&self.rows, request, &mut self.inbound)
     }
-
-    fn median(&mut self) -> f64 {
-        self.samples.sort_by(f64::total_cmp);
-        self.samples[self.samples.len() / 2]
-    }
-}
-
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn rows(size: u32) -> Vec<Row> {

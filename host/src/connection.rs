@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -214,11 +214,11 @@ impl Watch {
         Fault::numbered(self.fault.load(Relaxed))
     }
 
-    /// The response is complete; the next request may take `keep_alive` to come.
-    pub fn idle(&self) {
+    /// The response is complete, `now`; the next request may take `keep_alive` to come.
+    pub fn idle(&self, now: Instant) {
         self.enter(Phase::Idle);
         self.resting.store(false, Relaxed);
-        self.alarm.set(self.keep_alive.min(RESTS_AFTER));
+        self.alarm.set_at(now, self.keep_alive.min(RESTS_AFTER));
         self.wake_reader();
     }
 
@@ -246,10 +246,14 @@ impl Watch {
         &self.alarm
     }
 
-    fn bytes_arrived(&self) {
+    /// Bytes of a request have come; of its head there is more to come, or not: then the
+    /// request path takes over at once.
+    fn bytes_arrived(&self, head_is_due: bool) {
         if self.phase() == Phase::Idle {
             self.enter(Phase::Head);
-            self.alarm.set(self.header_timeout);
+            if head_is_due {
+                self.alarm.set(self.header_timeout);
+            }
         }
     }
 
@@ -659,7 +663,6 @@ impl AsyncRead for Socket {
         if buffer.filled().len() == before {
             return Poll::Ready(Ok(()));
         }
-        self.watch.bytes_arrived();
         if switched {
             return Poll::Ready(Ok(()));
         }
@@ -675,6 +678,8 @@ impl AsyncRead for Socket {
                 at
             }
         };
+        self.watch
+            .bytes_arrived(self.framing.is_in_head() && !self.framing.holds());
         buffer.set_filled(before + passed);
         match (passed, self.fault) {
             (0, Some(fault)) => self.poll_faulty(cx, fault),

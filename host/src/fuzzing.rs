@@ -10,11 +10,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue};
-use http::{Method, Uri, Version};
+use http::{Method, StatusCode, Uri, Version};
 
 use crate::config;
 use crate::connection::framing::{Framing, Limits, Violation};
 use crate::proxy::{self, Forwarding};
+use crate::transport;
 
 const LIMITS: Limits = Limits {
     line: 512,
@@ -123,6 +124,32 @@ pub fn forwarded(data: &[u8]) {
     }
 }
 
+/// A backend's answer; the first byte says how long the pieces are that it comes in, and
+/// whether it answers a HEAD: pieces make no difference, and a whole answer is the one
+/// that hyper reads, if hyper reads one.
+pub fn answer(data: &[u8]) {
+    let Some((&first, bytes)) = data.split_first() else {
+        return;
+    };
+    let method = [Method::GET, Method::HEAD][usize::from(first & 1)].clone();
+    let whole = transport::read_answer(bytes, bytes.len(), &method);
+    let pieces = transport::read_answer(bytes, usize::from(first >> 1), &method);
+    assert_eq!(format!("{whole:?}"), format!("{pieces:?}"), "in pieces");
+    let Ok(Some(answer)) = whole else {
+        return;
+    };
+    let (status, said) = (answer.response.status(), answer.response.headers());
+    assert!(!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS);
+    let hypers = reference::answer(bytes, &method);
+    if let Some(hypers) = hypers.filter(|_| answer.whole) {
+        assert_eq!(status, hypers.status());
+        assert_eq!(answer.response.body(), hypers.body(), "{status} {said:?}");
+        for (name, value) in said {
+            assert!(hypers.headers().get_all(name).iter().any(|it| it == value));
+        }
+    }
+}
+
 /// A configuration: never a panic, and what is wrong is told with its place.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -190,6 +217,42 @@ mod tests {
         "\u{e4}",
         "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         "GET /2 HTTP/1.1\r\n\r\n",
+    ];
+
+    /// What answers are made of, and what they are broken with.
+    const ANSWERS: [&str; 32] = [
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.0 200 OK\r\n",
+        "HTTP/1.1 204 No Content\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 \r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n",
+        "HTTP/1.1 304\r\n",
+        "Content-Length: ",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding:",
+        "Connection: close\r\n",
+        "X: y\r\n",
+        "\r\n",
+        "\r\n\r\n",
+        "\n",
+        "\r",
+        "0",
+        "5",
+        "a",
+        "0\r\n\r\n",
+        "0\r\nA: b\r\n\r\n",
+        "5\r\nhello\r\n",
+        "1;x=y\r\nx\r\n",
+        "hello",
+        "ffffffffffffffff",
+        " ",
+        ",",
+        ":",
+        "\0",
+        "\u{e4}",
     ];
 
     const HOSTS: [&str; 24] = [
@@ -267,6 +330,11 @@ mod tests {
         #[test]
         fn framing_of_anything(length in any::<u8>(), bytes in of(&PIECES)) {
             framing(&[&[length], &*bytes].concat());
+        }
+
+        #[test]
+        fn answers_of_anything(first in any::<u8>(), bytes in of(&ANSWERS)) {
+            answer(&[&[first], &*bytes].concat());
         }
 
         #[test]

@@ -10,6 +10,7 @@ mod discovery;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod generation;
+mod grammar;
 mod health;
 mod history;
 mod listener;
@@ -19,6 +20,8 @@ mod proxy;
 mod reload;
 pub mod route;
 pub mod server;
+#[doc(hidden)]
+pub mod steps;
 pub mod strategy;
 pub mod telemetry;
 mod timer;

@@ -73,8 +73,13 @@ impl Alarm {
 
     /// Rings `after` from now, unless it is set again or turned off before.
     pub fn set(&self, after: Duration) {
+        self.set_at(Instant::now(), after);
+    }
+
+    /// [`Alarm::set`], `now` being the time: reading the clock costs as much as the rest.
+    pub fn set_at(&self, now: Instant, after: Duration) {
         // Beyond any uptime: the same as off, and no overflow.
-        let Some(deadline) = Instant::now().checked_add(after) else {
+        let Some(deadline) = now.checked_add(after) else {
             return self.off();
         };
         with(|timers| {

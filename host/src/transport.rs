@@ -2,22 +2,27 @@
 //!
 //! Neither chooses a backend nor decides whether to retry.
 
+mod chunked;
+mod connection;
+mod framing;
+mod head;
+mod received;
+pub mod spare;
+mod writing;
+
+pub use connection::{Connection, SendError};
+pub use head::{HeadReader, RequestHead};
+pub use received::Received;
+
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 
+use self::writing::BodyError;
 use crate::config::PoolSettings;
 use crate::telemetry::metrics::BackendCounts;
 use crate::timer::Alarm;
@@ -26,22 +31,15 @@ use crate::timer::Alarm;
 ///
 /// The most recently used connection is taken first, so that a pool that got
 /// too large for its traffic ages out.
-pub struct Upstream<B> {
+pub struct Upstream {
     address: Arc<str>,
-    idle: RefCell<Vec<Idle<B>>>,
+    idle: RefCell<Vec<Idle>>,
 }
 
-/// An open connection that one request may use.
-pub struct Connection<B> {
-    sender: http1::SendRequest<B>,
-    /// It carried a request before: that it turns out closed says nothing of
-    /// the backend.
-    reused: bool,
-}
-
-struct Idle<B> {
-    connection: Connection<B>,
-    since: Instant,
+struct Idle {
+    connection: Connection,
+    /// When its last response ended, in microseconds.
+    since_us: u64,
 }
 
 /// What the pool says about connections to its backends.
@@ -72,13 +70,6 @@ pub enum Reuse {
     Forbidden,
 }
 
-/// Why there is no response.
-pub struct SendError<B> {
-    pub cause: Cause,
-    /// The request, if not a byte of it was sent.
-    pub unsent: Option<Request<B>>,
-}
-
 /// What went wrong between us and the backend.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
@@ -96,35 +87,45 @@ pub enum Cause {
     StaleConnection,
     /// The connection broke before the response head was complete.
     #[error("closed before it answered: {0}")]
-    Closed(hyper::Error),
+    Closed(io::Error),
     /// No response head within the response timeout.
     #[error("no answer in time")]
     ResponseTimeout,
     /// No response head within the time that all attempts may take.
     #[error("no answer in the time for all attempts")]
     TotalTimeout,
-    /// What came back is not HTTP/1.
-    #[error("its answer is not HTTP/1: {0}")]
-    Protocol(hyper::Error),
-    /// Its body is coded in a way that only one hop could undo, and this does not.
-    #[error("its answer has a transfer coding other than chunked")]
-    Coding,
+    /// What came back is not HTTP/1, or is not to be relied on.
+    #[error("its answer is not HTTP/1 as it should be: {0}")]
+    Protocol(Malformed),
     /// The client did not go on with its request body in time.
     #[error("the client's request body stalled")]
     RequestTimeout,
     /// The client's request body broke off or was malformed.
     #[error("the client's request body broke off: {0}")]
-    RequestBody(hyper::Error),
+    RequestBody(BodyError),
 }
 
-impl<B> Upstream<B>
-where
-    B: Body + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+/// What is wrong with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("there is no head of an answer")]
+    Head,
+    #[error("its head is too large")]
+    LargeHead,
+    #[error("its lengths contradict each other, or are none")]
+    Length,
+    /// It is coded in a way that only one hop could undo, and this does not.
+    #[error("it has a transfer coding other than chunked")]
+    Coding,
+    #[error("it is not in chunks as it says")]
+    Chunk,
+    #[error("its trailers are not fields")]
+    Trailers,
+}
+
+impl Upstream {
     /// No connections yet to `address` (host and port).
-    pub fn new(address: Arc<str>) -> Upstream<B> {
+    pub fn new(address: Arc<str>) -> Upstream {
         Upstream {
             address,
             idle: RefCell::default(),
@@ -132,7 +133,7 @@ where
     }
 
     /// A connection for one request: a kept one, where that is allowed and one is left
-    /// that was not closed meanwhile, otherwise a new one. `alarm` is set to the limit.
+    /// that was not closed by `now_us`, otherwise a new one. `alarm` is set to the limit.
     ///
     /// # Errors
     /// When none can be made within the connect timeout.
@@ -141,31 +142,29 @@ where
         limits: &Limits,
         alarm: &Alarm,
         reuse: Reuse,
+        now_us: u64,
         counts: &BackendCounts,
-    ) -> Result<Connection<B>, Cause> {
-        while let Some(mut connection) = self.kept(reuse, limits.keep_alive) {
-            if connection.is_free(limits, alarm).await {
-                counts.reuses.add(1);
-                return Ok(connection);
-            }
+    ) -> Result<Connection, Cause> {
+        if let Some(connection) = self.kept(reuse, limits.keep_alive, now_us) {
+            counts.reuses.add(1);
+            return Ok(connection);
         }
-        let connection = self.connect(limits, alarm).await?;
+        // Boxed: few requests need it, and each would carry room for it.
+        let connection = Box::pin(self.connect(limits, alarm)).await?;
         counts.connects.add(1);
         Ok(connection)
     }
 
-    /// Keeps `connection`, whose response was read to its end at `now`, for the
+    /// Keeps `connection`, whose response was read to its end at `now_us`, for the
     /// next request.
-    pub fn keep(&self, mut connection: Connection<B>, limit: usize, now: Instant) {
+    pub fn keep(&self, connection: Connection, limit: usize, now_us: u64) {
         let mut idle = self.idle.borrow_mut();
-        if connection.sender.is_closed() || idle.len() >= limit {
-            return;
+        if idle.len() < limit {
+            idle.push(Idle {
+                connection,
+                since_us: now_us,
+            });
         }
-        connection.reused = true;
-        idle.push(Idle {
-            connection,
-            since: now,
-        });
     }
 
     /// Connections that are kept, as of the last look.
@@ -174,44 +173,39 @@ where
     }
 
     /// Closes what has been idle for `keep_alive`, and what the backend closed.
-    pub fn expire(&self, keep_alive: Duration) {
-        self.idle.borrow_mut().retain(|idle| {
-            !idle.connection.sender.is_closed() && idle.since.elapsed() < keep_alive
-        });
+    pub fn expire(&self, keep_alive: Duration, now_us: u64) {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| idle.may_be_used(keep_alive, now_us));
     }
 
-    fn kept(&self, reuse: Reuse, keep_alive: Duration) -> Option<Connection<B>> {
+    fn kept(&self, reuse: Reuse, keep_alive: Duration, now_us: u64) -> Option<Connection> {
         if reuse == Reuse::Forbidden {
             return None;
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { connection, since }) = idle.pop() {
-            if !connection.sender.is_closed() && since.elapsed() < keep_alive {
-                return Some(connection);
+        while let Some(one) = idle.pop() {
+            if one.may_be_used(keep_alive, now_us) {
+                return Some(one.connection);
             }
         }
         None
     }
 
-    async fn connect(&self, limits: &Limits, alarm: &Alarm) -> Result<Connection<B>, Cause> {
+    async fn connect(&self, limits: &Limits, alarm: &Alarm) -> Result<Connection, Cause> {
         let opened = alarm
             .within(limits.connect_timeout, open(&self.address))
             .await;
         let stream = opened
             .ok_or(Cause::ConnectTimeout)?
             .map_err(connect_cause)?;
-        let (sender, driver) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(Cause::Closed)?;
-        tokio::task::spawn_local(async move {
-            // Whoever sent a request hears of the error; an idle connection has nobody to tell.
-            let _ = driver.with_upgrades().await;
-        });
-        Ok(Connection {
-            sender,
-            reused: false,
-        })
+        Ok(Connection::new(stream))
+    }
+}
+
+impl Idle {
+    fn may_be_used(&self, keep_alive: Duration, now_us: u64) -> bool {
+        let idle = Duration::from_micros(now_us.saturating_sub(self.since_us));
+        idle < keep_alive && self.connection.is_quiet()
     }
 }
 
@@ -236,99 +230,16 @@ pub fn is_local(error: &io::Error) -> bool {
         || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-impl<B: Body + 'static> Connection<B> {
-    /// It is as the request before left it, as soon as its task has noticed.
-    async fn is_free(&mut self, limits: &Limits, alarm: &Alarm) -> bool {
-        if self.sender.is_ready() {
-            return true;
-        }
-        let ready = alarm.within(limits.connect_timeout, self.sender.ready());
-        matches!(ready.await, Some(Ok(())))
-    }
-
-    /// Sends `request` at once and gives the response head, within the response
-    /// timeout, to which `alarm` is set.
-    ///
-    /// The future does not have the request: all that it is held in is moved with it.
-    pub fn send<'a>(
-        &mut self,
-        request: Request<B>,
-        limits: &Limits,
-        alarm: &'a Alarm,
-    ) -> impl Future<Output = Result<Response<Incoming>, SendError<B>>> + use<'a, B> {
-        let answer = self.sender.try_send_request(request);
-        Sent {
-            answer: alarm.within(limits.response_timeout, answer),
-            reused: self.reused,
-        }
-    }
-}
-
-pin_project! {
-    // Not an `async` block, which would have room for the answer's future twice.
-    struct Sent<F> {
-        #[pin]
-        answer: F,
-        reused: bool,
-    }
-}
-
-impl<F, B> Future for Sent<F>
-where
-    F: Future<Output = Option<Result<Response<Incoming>, TrySendError<Request<B>>>>>,
-{
-    type Output = Result<Response<Incoming>, SendError<B>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        Poll::Ready(match ready!(this.answer.poll(cx)) {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(mut failed)) => Err(SendError {
-                unsent: failed.take_message(),
-                cause: cause(failed.into_error(), *this.reused),
-            }),
-            None => Err(SendError {
-                unsent: None,
-                cause: Cause::ResponseTimeout,
-            }),
-        })
-    }
-}
-
-fn cause(error: hyper::Error, reused: bool) -> Cause {
-    if error.is_user() {
-        Cause::RequestBody(error)
-    } else if error.is_parse() {
-        Cause::Protocol(error)
-    } else if reused {
-        Cause::StaleConnection
-    } else {
-        Cause::Closed(error)
-    }
-}
-
 /// The upstreams of one worker, by address: a reload keeps the connections of
 /// what it did not change.
-pub struct Upstreams<B> {
-    by_address: RefCell<rustc_hash::FxHashMap<Arc<str>, std::rc::Weak<Upstream<B>>>>,
+#[derive(Default)]
+pub struct Upstreams {
+    by_address: RefCell<rustc_hash::FxHashMap<Arc<str>, std::rc::Weak<Upstream>>>,
 }
 
-impl<B> Default for Upstreams<B> {
-    fn default() -> Upstreams<B> {
-        Upstreams {
-            by_address: RefCell::default(),
-        }
-    }
-}
-
-impl<B> Upstreams<B>
-where
-    B: Body + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Upstreams {
     /// The upstream for `address`, the one in use if there is one.
-    pub fn at(&self, address: &Arc<str>) -> Rc<Upstream<B>> {
+    pub fn at(&self, address: &Arc<str>) -> Rc<Upstream> {
         let mut known = self.by_address.borrow_mut();
         if let Some(upstream) = known.get(address).and_then(std::rc::Weak::upgrade) {
             return upstream;
@@ -344,4 +255,46 @@ where
             .borrow_mut()
             .retain(|_, upstream| upstream.strong_count() > 0);
     }
+}
+
+/// An answer, from all the bytes that a backend sent.
+#[cfg(any(test, fuzzing))]
+#[derive(Debug)]
+pub struct Read {
+    pub response: http::Response<Vec<u8>>,
+    /// Its body is complete.
+    pub whole: bool,
+}
+
+/// Reads the answer to a request with `method` from all that a backend sent before it
+/// closed the connection, in pieces of `length`. `None`: it has no whole head.
+#[cfg(any(test, fuzzing))]
+pub fn read_answer(
+    bytes: &[u8],
+    length: usize,
+    method: &http::Method,
+) -> Result<Option<Read>, Malformed> {
+    use self::framing::Piece;
+    let (mut buffer, mut reader) = (bytes::BytesMut::new(), head::HeadReader::default());
+    let (mut answer, mut data) = (None, Vec::new());
+    for piece in bytes.chunks(length.max(1)) {
+        buffer.extend_from_slice(piece);
+        if answer.is_none() {
+            answer = reader.take(&mut buffer, method)?;
+        }
+        let Some(head::AnswerHead { framing, .. }) = &mut answer else {
+            continue;
+        };
+        loop {
+            match framing.next(&mut buffer)? {
+                Piece::Data(piece) => data.extend_from_slice(&piece),
+                Piece::Trailers(_) => {}
+                Piece::End | Piece::More => break,
+            }
+        }
+    }
+    Ok(answer.map(|mut head| Read {
+        whole: head.framing.close(),
+        response: head.response.map(|()| data),
+    }))
 }

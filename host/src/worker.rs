@@ -19,7 +19,6 @@ use tokio::sync::{mpsc, watch};
 use crate::connection;
 use crate::generation::Generation;
 use crate::listener::{self, Handed, Spread};
-use crate::proxy::RequestBody;
 use crate::server::Farewell;
 use crate::telemetry::access::AccessLog;
 use crate::timer;
@@ -53,7 +52,7 @@ pub struct Worker {
     started: Instant,
     random: RefCell<fastrand::Rng>,
     adopted: RefCell<Rc<Adopted>>,
-    upstreams: Upstreams<RequestBody>,
+    upstreams: Upstreams,
     pub spread: Arc<Spread>,
     pub access: Option<AccessLog>,
     heartbeats: Arc<Heartbeats>,

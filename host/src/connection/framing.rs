@@ -18,11 +18,11 @@
 
 use memchr::{memchr, memchr2};
 
+use crate::grammar;
+
 /// As much of a line as is looked at: the longest field name here, its colon,
 /// and a length of 20 digits with some space around.
 const LINE: usize = 64;
-/// Hexadecimal digits of a chunk's size: 2^60 is more than anybody sends.
-const SIZE_DIGITS: u32 = 15;
 
 /// Follows one client's bytes from request to request.
 #[derive(Debug)]
@@ -306,7 +306,7 @@ impl Framing {
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
-            let length = (!self.line.cut).then(|| number(value)).flatten()?;
+            let length = (!self.line.cut).then(|| grammar::length(value)).flatten()?;
             // Twice the same is once (RFC 9110, section 8.6).
             if self.length.is_some_and(|before| before != length) {
                 return None;
@@ -340,40 +340,8 @@ impl Line {
 
     /// The size that a chunk begins with; extensions may follow.
     fn chunk_size(&self) -> Option<u64> {
-        let line = self.bytes();
-        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
-        let count = digits.clone().count();
-        let extension = trim(&line[count..]);
-        let well_formed = match extension.first() {
-            // Beyond what is kept there may be anything.
-            None => !self.cut,
-            Some(first) => *first == b';',
-        };
-        if count == 0 || count as u32 > SIZE_DIGITS || !well_formed {
-            return None;
-        }
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).map(u64::from);
-        digits
-            .map(digit)
-            .try_fold(0, |size, digit| Some(size << 4 | digit?))
+        grammar::chunk_size(self.bytes(), self.cut)
     }
-}
-
-/// Without the optional space around (RFC 9110, section 5.6.3): no other.
-fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
-}
-
-/// A `Content-Length`: digits, with optional space around.
-fn number(value: &[u8]) -> Option<u64> {
-    let value = trim(value);
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,38 @@
 //! A second reading of the same grammars, written to be compared with: slow and
-//! simple, over whole buffers, knowing nothing of the other.
+//! simple, over whole buffers, knowing nothing of the other. Of answers it is hyper's.
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+/// The answer to a request with `method` that hyper's client reads from these bytes, after
+/// which the connection is closed. `None`: it reads none, or not to its end.
+pub fn answer(bytes: &[u8], method: &Method) -> Option<Response<Vec<u8>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(async {
+        let (near, far) = tokio::io::duplex(bytes.len() + 1024);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(near)).await.ok()?;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.method_mut() = method.clone();
+        let exchange = async {
+            let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+            let body = body.collect().await.ok()?.to_bytes().to_vec();
+            Some(Response::from_parts(head, body))
+        };
+        let (answer, _, _) = tokio::join!(exchange, connection, says(far, bytes));
+        answer
+    })
+}
+
+/// Says these bytes once it is asked.
+async fn says(mut stream: DuplexStream, bytes: &[u8]) -> std::io::Result<()> {
+    let _asked = stream.read(&mut [0; 1024]).await?;
+    stream.write_all(bytes).await?;
+    stream.shutdown().await
+}
 
 /// Where the requests of `bytes` end, read as RFC 9112 has them without any of
 /// the leniency that it permits. `None`: they cannot be read. The last one may be

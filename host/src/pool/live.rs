@@ -5,6 +5,7 @@
 //! in order. A backend keeps its cell for as long as it is in the pool, across
 //! reloads and swaps.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
@@ -149,7 +150,7 @@ pub struct LiveCell {
     index: usize,
 }
 
-impl std::ops::Deref for LiveCell {
+impl Deref for LiveCell {
     type Target = Live;
 
     fn deref(&self) -> &Live {
@@ -183,14 +184,15 @@ impl Columns {
     }
 }
 
-/// One attempt in flight, counted until it is dropped.
-pub struct InFlight(LiveCell);
+/// One attempt in flight at the backend whose cell `C` leads to, counted until it is
+/// dropped.
+pub struct InFlight<C: Deref<Target = Live>>(C);
 
-impl InFlight {
+impl<C: Deref<Target = Live>> InFlight<C> {
     /// Counts one more attempt at the backend of `cell`, unless it has as many
     /// as `capacity` (0 = no limit). Over all workers there are never more,
     /// not for a moment.
-    pub fn reserve(cell: &LiveCell, capacity: u32) -> Option<InFlight> {
+    pub fn reserve(cell: C, capacity: u32) -> Option<InFlight<C>> {
         if capacity == 0 {
             cell.in_flight.fetch_add(1, Relaxed);
         } else {
@@ -199,11 +201,11 @@ impl InFlight {
                 .fetch_update(Relaxed, Relaxed, one_more)
                 .ok()?;
         }
-        Some(InFlight(cell.clone()))
+        Some(InFlight(cell))
     }
 }
 
-impl std::ops::Deref for InFlight {
+impl<C: Deref<Target = Live>> Deref for InFlight<C> {
     type Target = Live;
 
     fn deref(&self) -> &Live {
@@ -211,7 +213,7 @@ impl std::ops::Deref for InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl<C: Deref<Target = Live>> Drop for InFlight<C> {
     fn drop(&mut self) {
         // Whoever waits for room says so before it looks a last time; who makes
         // room looks whether anybody waits afterwards (`queue.rs`). One of the
@@ -243,8 +245,8 @@ mod tests {
     #[test]
     fn in_flight_returns_to_zero_however_an_attempt_ends() {
         let cell = Columns::default().allocate();
-        let first = InFlight::reserve(&cell, 0);
-        let second = InFlight::reserve(&cell, 0).expect("there is no limit");
+        let first = InFlight::reserve(cell.clone(), 0);
+        let second = InFlight::reserve(cell.clone(), 0).expect("there is no limit");
         assert_eq!(cell.in_flight(), 2);
         drop(first);
         let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
@@ -258,14 +260,20 @@ mod tests {
     #[test]
     fn a_full_backend_is_not_reserved_and_has_room_again() {
         let cell = Columns::default().allocate();
-        let held = [InFlight::reserve(&cell, 2), InFlight::reserve(&cell, 2)];
+        let held = [
+            InFlight::reserve(cell.clone(), 2),
+            InFlight::reserve(cell.clone(), 2),
+        ];
         assert!(held.iter().all(Option::is_some));
-        assert!(InFlight::reserve(&cell, 2).is_none());
+        assert!(InFlight::reserve(cell.clone(), 2).is_none());
         assert_eq!(cell.in_flight(), 2, "a refusal leaves no trace");
-        assert!(InFlight::reserve(&cell, 3).is_some(), "a reload raised it");
+        assert!(
+            InFlight::reserve(cell.clone(), 3).is_some(),
+            "a reload raised it"
+        );
         drop(held);
         assert_eq!(cell.in_flight(), 0);
-        assert!(InFlight::reserve(&cell, 2).is_some());
+        assert!(InFlight::reserve(cell.clone(), 2).is_some());
     }
 
     #[test]
@@ -278,7 +286,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..20_000 {
-                        let Some(held) = InFlight::reserve(&cell, CAPACITY) else {
+                        let Some(held) = InFlight::reserve(cell.clone(), CAPACITY) else {
                             continue;
                         };
                         assert!(inside.fetch_add(1, SeqCst) < CAPACITY);

@@ -194,11 +194,6 @@ impl Snapshot {
         rows
     }
 
-    /// How many may be asked, full ones too.
-    pub fn size(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.active.len()).sum()
-    }
-
     /// The eligible and untried backends, as of the last refresh. May be empty.
     pub fn rows(&self) -> &[Row] {
         if self.filtered {
@@ -410,7 +405,7 @@ mod tests {
     fn all_rows_are_used_in_place_while_everyone_is_eligible() {
         let members = members(r#"{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }"#);
         let mut snapshot = snapshot_of(&members);
-        let _held = InFlight::reserve(&members.list[1].cell, 0);
+        let _held = InFlight::reserve(members.list[1].cell.clone(), 0);
         snapshot.refresh(1, &[], 0);
         assert_eq!(
             snapshot
@@ -429,7 +424,7 @@ mod tests {
             r#"{ address = "127.0.0.1:1", capacity = 1 }, { address = "127.0.0.1:2" }, { address = "127.0.0.1:3" }"#,
         );
         let mut snapshot = snapshot_of(&members);
-        let held = InFlight::reserve(&members.list[0].cell, 1);
+        let held = InFlight::reserve(members.list[0].cell.clone(), 1);
         snapshot.refresh(1, &[1], 0);
         assert_eq!(snapshot.rows().len(), 1);
         assert_eq!(snapshot.member_of(0), 2);

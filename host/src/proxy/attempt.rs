@@ -63,6 +63,11 @@ impl Attempt {
         &self.picked
     }
 
+    /// Whose attempt it is.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
     /// The time on its worker's clock, in microseconds.
     pub fn now_us(&self) -> u64 {
         self.worker.now_us()
@@ -248,6 +253,7 @@ mod tests {
     use super::*;
     use crate::listener::Spread;
     use crate::plugin::Engine;
+    use crate::proxy::retry::has_tries;
     use crate::proxy::visit::Visit;
     use crate::reload::Publisher;
     use crate::strategy::Inbound;
@@ -312,6 +318,20 @@ mod tests {
             now_us += 1_000_000;
             assert!(pool.claim_trial(now_us, true).is_none());
         });
+    }
+
+    /// Two requests fail at the same backend; the first has it ejected. The second is
+    /// not done because only one backend is left: it has not tried that one.
+    #[test]
+    fn whom_others_had_ejected_takes_nobodys_try() {
+        let worker = worker_with(TWO);
+        let pool = Rc::clone(worker.generation().route("", "/").expect("the only pool"));
+        for _ in 0..5 {
+            pool.went_wrong(0, 0);
+        }
+        assert!(has_tries(&pool, 1, &[0], 0));
+        assert!(!has_tries(&pool, 1, &[1], 0), "the other is ejected");
+        assert!(!has_tries(&pool, 2, &[0, 1], 0));
     }
 
     #[test]

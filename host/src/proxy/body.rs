@@ -2,6 +2,7 @@
 //! replay buffer; each ends its attempt exactly once.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use super::exchange::Exchange;
 use super::headers;
 use crate::connection::{Client, Watch};
+use crate::transport::Received;
 
 /// The client's body on its way to a backend.
 pub struct RequestBody {
@@ -209,11 +211,11 @@ impl RequestBody {
 }
 
 /// The next frame; trailers are left only what may stand in them.
-fn poll_cleaned(
-    incoming: &mut Incoming,
+fn poll_cleaned<B: Body<Data = Bytes> + Unpin>(
+    body: &mut B,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    let mut frame = Pin::new(incoming).poll_frame(cx);
+) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    let mut frame = Pin::new(body).poll_frame(cx);
     if let Poll::Ready(Some(Ok(frame))) = &mut frame
         && let Some(trailers) = frame.trailers_mut()
     {
@@ -286,14 +288,25 @@ impl Body for RequestBody {
 pub enum ResponseBody {
     /// A backend's body; dropping it unread ends the attempt as well.
     Upstream {
-        incoming: Incoming,
+        received: Received,
         exchange: Exchange,
+        /// It broke off so, which hyper is still to be told.
+        broken: Option<io::Error>,
     },
     /// The proxy's own words.
     Text(Option<Bytes>),
 }
 
 impl ResponseBody {
+    /// The body of the answer that `exchange` is about.
+    pub fn upstream(received: Received, exchange: Exchange) -> ResponseBody {
+        ResponseBody::Upstream {
+            received,
+            exchange,
+            broken: None,
+        }
+    }
+
     /// A body of the proxy's own.
     pub fn text(text: Bytes) -> ResponseBody {
         ResponseBody::Text(Some(text).filter(|text| !text.is_empty()))
@@ -302,23 +315,37 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut *self {
             ResponseBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            ResponseBody::Upstream { incoming, exchange } => {
-                let Poll::Ready(frame) = poll_cleaned(incoming, cx) else {
+            ResponseBody::Upstream {
+                received,
+                exchange,
+                broken,
+            } => {
+                if let Some(error) = broken.take() {
+                    return Poll::Ready(Some(Err(error)));
+                }
+                let Poll::Ready(frame) = poll_cleaned(received, cx) else {
                     exchange.waits_for_backend();
                     return Poll::Pending;
                 };
                 match &frame {
                     Some(Ok(frame)) => exchange.progress(frame.data_ref().map_or(0, Bytes::len)),
-                    Some(Err(_)) => exchange.broke_off(),
-                    None => exchange.complete(),
+                    None => exchange.complete(received.take_connection()),
+                    Some(Err(_)) => {
+                        exchange.broke_off();
+                        // What came before it goes to the client first: with a body that
+                        // fails, hyper drops what it has not written.
+                        *broken = frame.and_then(Result::err);
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                 }
                 Poll::Ready(frame)
             }
@@ -328,7 +355,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Text(text) => text.is_none(),
-            ResponseBody::Upstream { incoming, .. } => incoming.is_end_stream(),
+            ResponseBody::Upstream { received, .. } => received.is_end_stream(),
         }
     }
 
@@ -337,7 +364,7 @@ impl Body for ResponseBody {
             ResponseBody::Text(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64)
             }
-            ResponseBody::Upstream { incoming, .. } => incoming.size_hint(),
+            ResponseBody::Upstream { received, .. } => received.size_hint(),
         }
     }
 }
@@ -345,10 +372,12 @@ impl Body for ResponseBody {
 impl Drop for ResponseBody {
     /// hyper does not poll a body again that has said it is at its end.
     fn drop(&mut self) {
-        if let ResponseBody::Upstream { incoming, exchange } = self
-            && incoming.is_end_stream()
+        if let ResponseBody::Upstream {
+            received, exchange, ..
+        } = self
+            && received.is_end_stream()
         {
-            exchange.complete();
+            exchange.complete(received.take_connection());
         }
     }
 }

@@ -142,7 +142,6 @@ impl Cause {
             | Cause::Local(_)
             | Cause::TotalTimeout
             | Cause::Protocol(_)
-            | Cause::Coding
             | Cause::RequestTimeout
             | Cause::RequestBody(_) => None,
         }
@@ -151,11 +150,9 @@ impl Cause {
     /// The answer, if it is the last word (RFC 9110 sections 15.6.3 to 15.6.5).
     pub fn refusal(&self) -> Refusal {
         let refusal = match self {
-            Cause::Connect(_)
-            | Cause::Closed(_)
-            | Cause::StaleConnection
-            | Cause::Protocol(_)
-            | Cause::Coding => Refusal::new(StatusCode::BAD_GATEWAY),
+            Cause::Connect(_) | Cause::Closed(_) | Cause::StaleConnection | Cause::Protocol(_) => {
+                Refusal::new(StatusCode::BAD_GATEWAY)
+            }
             Cause::ConnectTimeout | Cause::ResponseTimeout | Cause::TotalTimeout => {
                 Refusal::new(StatusCode::GATEWAY_TIMEOUT)
             }
@@ -174,7 +171,7 @@ impl Cause {
                 Refused::Timeout
             }
             Cause::Closed(_) | Cause::StaleConnection => Refused::Reset,
-            Cause::Protocol(_) | Cause::Coding => Refused::Protocol,
+            Cause::Protocol(_) => Refused::Protocol,
             Cause::Local(_) => Refused::Local,
             Cause::RequestTimeout | Cause::RequestBody(_) => Refused::Client,
         }
@@ -186,7 +183,7 @@ impl Cause {
             Cause::Connect(_) => Some(Failure::Connect),
             Cause::ConnectTimeout | Cause::ResponseTimeout => Some(Failure::Timeout),
             Cause::Closed(_) => Some(Failure::Reset),
-            Cause::Protocol(_) | Cause::Coding => Some(Failure::Protocol),
+            Cause::Protocol(_) => Some(Failure::Protocol),
             Cause::Local(_)
             | Cause::StaleConnection
             | Cause::TotalTimeout

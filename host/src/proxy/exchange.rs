@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::attempt::Attempt;
-use super::body::RequestBody;
 use super::record::Record;
 use crate::connection::Client;
 use crate::strategy::Failure;
@@ -24,25 +23,21 @@ pub struct Exchange {
 struct Open {
     attempt: Attempt,
     pool: Rc<LocalPool>,
-    /// `None` where no other request may follow on it.
-    connection: Option<Connection<RequestBody>>,
     /// The backend has the next move.
     waits_for_backend: bool,
 }
 
 impl Exchange {
-    /// The exchange of an attempt that was answered over `connection`.
+    /// The exchange of an attempt that was answered.
     pub fn new(
         client: &Rc<Client>,
         pool: &Rc<LocalPool>,
         attempt: Attempt,
-        connection: Option<Connection<RequestBody>>,
         record: Record,
     ) -> Exchange {
         let open = Open {
             attempt,
             pool: Rc::clone(pool),
-            connection,
             waits_for_backend: false,
         };
         Exchange {
@@ -71,23 +66,20 @@ impl Exchange {
         }
     }
 
-    /// The response was read to its end.
-    pub fn complete(&mut self) {
+    /// The response was read to its end; `connection`: another request may follow on it.
+    pub fn complete(&mut self, connection: Option<Connection>) {
         let Some(mut open) = self.open.take() else {
             return;
         };
         let now = Instant::now();
         self.record.ended(now);
         open.attempt.complete();
-        // A connection that still carries the request's body cannot carry the next request.
-        if let Some(connection) = open
-            .connection
-            .filter(|_| open.attempt.upload().is_complete())
-        {
+        if let Some(connection) = connection {
+            let now_us = self.client.worker.us_at(now);
             open.pool
-                .keep(open.attempt.picked().member, connection, now);
+                .keep(open.attempt.picked().member, connection, now_us);
         }
-        self.client.watch.idle();
+        self.client.watch.idle(now);
     }
 
     /// The backend's response broke off.

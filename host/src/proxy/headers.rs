@@ -60,30 +60,18 @@ fn strip_nominated(headers: &mut HeaderMap) {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        .map(str::trim)
+        // What nearly all say names no field that is not removed anyway.
+        .filter(|token| {
+            !["close", "keep-alive"]
+                .iter()
+                .any(|it| it.eq_ignore_ascii_case(token))
+        })
+        .filter_map(|token| HeaderName::try_from(token).ok())
         .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
         .collect();
     for name in nominated {
         headers.remove(name);
-    }
-}
-
-/// RFC 9112 section 6.3: where a message is framed by its transfer coding, a
-/// `Content-Length` beside it is not to be believed, and not to be passed on.
-/// True if there was one.
-pub fn drop_false_length(headers: &mut HeaderMap) -> bool {
-    headers.contains_key(TRANSFER_ENCODING) && headers.remove(CONTENT_LENGTH).is_some()
-}
-
-/// A response's body is in chunks or not coded at all. Other transfer codings
-/// would have to be undone here, because they are announced to one hop only (RFC
-/// 9112 section 6.1), and no request asks for any.
-pub fn is_plainly_framed(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Some(_), Some(_)) => false,
     }
 }
 
@@ -191,6 +179,12 @@ impl Forwarding {
         }
     }
 
+    /// The last request that was forwarded was for this host.
+    pub fn has_seen(&self, host: &HeaderValue) -> bool {
+        let last = self.forwarded.borrow();
+        last.as_ref().is_some_and(|(known, _)| known == host)
+    }
+
     /// The peer is a proxy whose own account is believed.
     pub fn is_trusted(&self) -> bool {
         self.trusted
@@ -230,15 +224,16 @@ impl Forwarding {
 
     fn forwarded(&self, host: Option<&HeaderValue>) -> HeaderValue {
         let mut last = self.forwarded.borrow_mut();
-        let host = host.cloned().unwrap_or(HeaderValue::from_static(""));
+        let none = HeaderValue::from_static("");
+        let host = host.unwrap_or(&none);
         match &*last {
-            Some((known, forwarded)) if *known == host => forwarded.clone(),
+            Some((known, forwarded)) if known == host => forwarded.clone(),
             _ => {
                 let forwarded = value(&forwarded_element(
                     self.address,
                     host.to_str().unwrap_or_default(),
                 ));
-                *last = Some((host, forwarded.clone()));
+                *last = Some((host.clone(), forwarded.clone()));
                 forwarded
             }
         }

@@ -74,9 +74,10 @@ fn begin(
     admission: &mut Admission,
     tried: &[usize],
 ) -> Option<Attempt> {
+    let now_us = client.worker.now_us();
     let may = twin.can_be_sent()
-        && has_tries(pool, tried)
-        && may_repeat(pool, RetryReason::Timeout, client.worker.now_us()).is_ok();
+        && has_tries(pool, tried.len(), tried, now_us)
+        && may_repeat(pool, RetryReason::Timeout, now_us).is_ok();
     let claim = may.then(|| admission.claim_at_once(twin, tried))?.ok()?;
     pool.counts.hedges.add(1);
     let number = tried.len() as u32;

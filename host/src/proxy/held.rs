@@ -1,19 +1,15 @@
 //! An answer that is not passed on yet: a better one is looked for.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::Answer;
 use super::attempt::Attempt;
-use super::headers;
 use crate::timer::Alarm;
-use crate::transport::Connection;
+use crate::transport::Received;
 use crate::worker::LocalPool;
-
-use super::body::RequestBody;
 
 /// A body that nobody wants is read to its end, so that its connection can be
 /// kept, if it has no more than so many bytes and takes no longer.
@@ -35,32 +31,22 @@ impl Held {
             answer,
         } = self;
         attempt.complete();
-        let Answer {
-            response,
-            connection,
-        } = answer;
-        // As where it is passed on: nothing may follow on such a connection.
-        let (mut parts, body) = response.into_parts();
-        let trustworthy = !headers::drop_false_length(&mut parts.headers);
-        if !trustworthy || !attempt.upload().is_complete() {
-            return;
-        }
+        let mut body = answer.into_body();
         let (pool, member) = (Rc::clone(pool), attempt.picked().member);
+        let worker = Rc::clone(attempt.worker());
         tokio::task::spawn_local(async move {
             let limit = Alarm::new();
-            if limit.within(DRAIN_TIME, is_read(body)).await == Some(true) {
-                keep(&pool, member, connection);
+            let is_read = limit.within(DRAIN_TIME, is_read(&mut body)).await;
+            let connection = body.take_connection().filter(|_| is_read == Some(true));
+            if let Some(connection) = connection {
+                pool.keep(member, connection, worker.now_us());
             }
         });
     }
 }
 
-fn keep(pool: &LocalPool, member: usize, connection: Connection<RequestBody>) {
-    pool.keep(member, connection, Instant::now());
-}
-
 /// Reads to the end, unless that is too far.
-async fn is_read(mut body: Incoming) -> bool {
+async fn is_read(body: &mut Received) -> bool {
     let mut left = DRAINED;
     while let Some(frame) = body.frame().await {
         let length = match &frame {

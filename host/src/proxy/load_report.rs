@@ -43,9 +43,14 @@ pub fn ask(pool: &LocalPool, headers: &mut HeaderMap) {
 /// Notes what the head of an answer says of the load of `member`, where the pool
 /// wants to know it, and takes it out unless clients may see it.
 #[inline]
-pub fn note(pool: &LocalPool, member: usize, headers: &mut HeaderMap, now_us: u64) {
+pub fn note(
+    pool: &LocalPool,
+    member: usize,
+    headers: &mut HeaderMap,
+    now_us: impl FnOnce() -> u64,
+) {
     if let Some(settings) = &pool.settings().load_report {
-        note_wanted(pool, settings, member, headers, now_us);
+        note_wanted(pool, settings, member, headers, now_us());
     }
 }
 

@@ -6,7 +6,7 @@ mod attempt;
 mod body;
 mod error;
 mod exchange;
-mod headers;
+pub(crate) mod headers;
 mod hedge;
 mod held;
 mod key;
@@ -20,12 +20,13 @@ mod visit;
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-pub use body::{RequestBody, ResponseBody};
+pub use body::ResponseBody;
 pub use headers::Forwarding;
 #[cfg(any(test, fuzzing))]
 pub use request::target_of;
@@ -44,7 +45,7 @@ use crate::connection::Client;
 use crate::strategy::Inbound;
 use crate::telemetry::metrics::Refused;
 use crate::timer::Alarm;
-use crate::transport::{Cause, Connection, Reuse, SendError};
+use crate::transport::{Cause, Received, Reuse, SendError, spare};
 use crate::worker::LocalPool;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -62,7 +63,11 @@ pub fn handle(
     let mut accepted = Outgoing::accept(request, &client);
     async move {
         let result = match &mut accepted {
-            Ok(outgoing) => forward(&client, outgoing, &mut record).await,
+            Ok(outgoing) => {
+                let result = forward(&client, outgoing, &mut record).await;
+                spare::give(std::mem::take(&mut outgoing.head.headers));
+                result
+            }
             Err(refusal) => Err(*refusal),
         };
         Ok(answer(&client, result, record, json))
@@ -81,7 +86,7 @@ fn answer(
             true => refusal.for_too_large_a_body(),
             false => refusal,
         };
-        client.watch.idle();
+        client.watch.idle(Instant::now());
         let response = refusal.into_response(json);
         record.refused(refusal, &response, client);
         response
@@ -110,6 +115,7 @@ async fn forward(
     let now_us = worker.now_us();
     record.routed(worker, pool, now_us);
     keep_to_rate(pool, &outgoing.head, now_us)?;
+    load_report::ask(pool, &mut outgoing.head.headers);
     outgoing.session = Session::take(pool, &mut outgoing.head.headers);
     let buffer = pool.settings().retry.replay_buffer;
     if buffer > 0 {
@@ -190,7 +196,7 @@ async fn attempts(
         let picked = *attempt.picked();
         let next = match sent {
             Ok(answer) => {
-                let status = answer.response.status();
+                let status = answer.status();
                 let next = course.after_answer(&pool, &picked, status, outgoing);
                 if let Some(older) = held.replace(Held { attempt, answer }) {
                     older.discard(&pool);
@@ -216,11 +222,8 @@ async fn attempts(
     respond(client, admission.pool(), outgoing, attempt, answer, record)
 }
 
-/// A response head and the connection it came over.
-struct Answer {
-    response: Response<Incoming>,
-    connection: Connection<RequestBody>,
-}
+/// A backend's answer, whose body has the connection that it comes over.
+type Answer = Response<Received>;
 
 /// One attempt, timed with `alarm`, which a kept connection that had been closed does not use up.
 async fn send(
@@ -229,38 +232,31 @@ async fn send(
     outgoing: &mut Outgoing,
     attempt: &mut Attempt,
 ) -> Result<Answer, Cause> {
-    let member = attempt.picked().member;
+    let (member, picked_at) = (attempt.picked().member, attempt.picked().at_us);
     let mut reuse = Reuse::Allowed;
     let mut cause = loop {
-        let mut connection = match pool.connection(member, alarm, reuse).await {
+        let connection = match pool.connection(member, alarm, reuse, picked_at).await {
             Ok(connection) => connection,
             Err(cause) => break cause,
         };
-        let request = outgoing.take(pool.host_header(member, outgoing.has_host()));
-        // Not held in a variable: that would be room for it while the answer is waited for.
-        let sent = request.map(|request| {
-            let request = prepared(pool, request, attempt);
-            connection.send(request, &pool.limits, alarm)
-        });
-        let Some(sent) = sent else {
+        let Some(mut body) = outgoing.take_body() else {
             break Cause::StaleConnection;
         };
-        let SendError { cause, unsent } = match sent.await {
-            // Its connection ends with it.
-            Ok(response) if !headers::is_plainly_framed(response.headers()) => {
-                break Cause::Coding;
-            }
-            Ok(mut response) => {
+        body.answered_within(pool.limits.response_timeout);
+        attempt.sends(body.upload());
+        let head = outgoing.head(pool.host_header(member, outgoing.has_host()));
+        let sending = connection.send(&head, body);
+        let sent = alarm.within(pool.limits.response_timeout, sending).await;
+        let SendError { cause, unsent } = match sent {
+            Some(Ok(mut answer)) => {
                 // Before the sample, with which the workers take it up.
-                load_report::note(pool, member, response.headers_mut(), attempt.now_us());
-                attempt.answered(response.status());
+                load_report::note(pool, member, answer.headers_mut(), || attempt.now_us());
+                attempt.answered(answer.status());
                 pool.attempt_answered(member);
-                return Ok(Answer {
-                    response,
-                    connection,
-                });
+                return Ok(answer);
             }
-            Err(error) => error,
+            Some(Err(error)) => error,
+            None => break Cause::ResponseTimeout,
         };
         if unsent.is_none() {
             reuse = Reuse::Forbidden;
@@ -278,32 +274,15 @@ async fn send(
     Err(cause)
 }
 
-/// The request as it is sent now.
-fn prepared(
-    pool: &LocalPool,
-    mut request: Request<RequestBody>,
-    attempt: &mut Attempt,
-) -> Request<RequestBody> {
-    load_report::ask(pool, request.headers_mut());
-    let body = request.body_mut();
-    body.answered_within(pool.limits.response_timeout);
-    attempt.sends(body.upload());
-    request
-}
-
 /// Turns the backend's answer into the client's.
 fn respond(
     client: &Rc<Client>,
     pool: &Rc<LocalPool>,
     outgoing: &mut Outgoing,
     attempt: Attempt,
-    answer: Answer,
+    mut response: Answer,
     record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let Answer {
-        mut response,
-        connection,
-    } = answer;
     if let Some(session) = &outgoing.session {
         session.mark(pool, attempt.picked(), response.headers_mut());
     }
@@ -318,19 +297,15 @@ fn respond(
             record,
         );
     }
-    let (mut parts, incoming) = response.into_parts();
-    let trustworthy = !headers::drop_false_length(&mut parts.headers);
-    let connection = Some(connection).filter(|_| trustworthy);
+    let (mut parts, received) = response.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
     headers::add_via(&mut parts.headers);
     // The backend's version ends here, as its connection does.
     parts.version = Version::HTTP_11;
     client.watch.waits_for_client();
-    let exchange = Exchange::new(client, pool, attempt, connection, record.take());
-    Ok(Response::from_parts(
-        parts,
-        ResponseBody::Upstream { incoming, exchange },
-    ))
+    let exchange = Exchange::new(client, pool, attempt, record.take());
+    let body = ResponseBody::upstream(received, exchange);
+    Ok(Response::from_parts(parts, body))
 }
 
 #[cfg(test)]
@@ -348,6 +323,7 @@ mod tests {
     #[test]
     fn what_hyper_moves_with_every_request_is_small() {
         let size = size_of_future(handle);
+        println!("handle {size}");
         assert!(size <= 2_560, "{size} bytes");
     }
 }

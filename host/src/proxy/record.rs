@@ -13,7 +13,7 @@ use super::body::ResponseBody;
 use super::error::Refusal;
 use super::visit::Visit;
 use crate::connection::Client;
-use crate::telemetry::access::{AccessLog, Entry};
+use crate::telemetry::access::Entry;
 use crate::worker::{LocalPool, Picked, Worker};
 
 /// One request's record in the making. The default one tells nothing.
@@ -28,10 +28,10 @@ pub struct Record {
 impl Record {
     /// The record of a request that has just arrived.
     pub fn begin(worker: &Worker, request: &Request<Incoming>) -> Record {
-        let line = |log| Box::new(Line::begin(log, request));
+        let line = || Box::new(Line::begin(request));
         Record {
             visit: None,
-            line: worker.access.clone().map(line),
+            line: worker.access.is_some().then(line),
         }
     }
 
@@ -120,13 +120,12 @@ impl Record {
 
 /// A line of the access log.
 struct Line {
-    log: AccessLog,
     began: Instant,
     entry: Entry,
 }
 
 impl Line {
-    fn begin(log: AccessLog, request: &Request<Incoming>) -> Line {
+    fn begin(request: &Request<Incoming>) -> Line {
         let text = |name: HeaderName| {
             request
                 .headers()
@@ -144,7 +143,6 @@ impl Line {
             ..Entry::default()
         };
         Line {
-            log,
             began: Instant::now(),
             entry,
         }
@@ -164,6 +162,8 @@ impl Line {
     fn write(mut self, client: &Client) {
         self.entry.client = Some(client.address.ip());
         self.entry.duration = self.began.elapsed();
-        self.log.write(self.entry);
+        if let Some(log) = &client.worker.access {
+            log.write(self.entry);
+        }
     }
 }

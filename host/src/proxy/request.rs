@@ -14,6 +14,7 @@ use super::sticky::Session;
 use crate::connection::Client;
 use crate::strategy::Inbound;
 use crate::telemetry::metrics::Refused;
+use crate::transport::RequestHead;
 
 /// A request that may be sent to any backend of its pool.
 pub struct Outgoing {
@@ -45,11 +46,12 @@ impl Outgoing {
     pub fn accept(mut request: Request<Incoming>, client: &Client) -> Result<Outgoing, Refusal> {
         check_framing(request.version(), request.headers())?;
         check_length(request.body(), client)?;
-        let target = target(
+        let absolute = check_target(
             request.method(),
             request.uri(),
             request.version(),
             request.headers(),
+            |host| client.forwarding.has_seen(host),
         )?;
         let upgrade = wanted_upgrade(&mut request);
         let trailers = headers::takes_trailers(request.headers());
@@ -58,10 +60,14 @@ impl Outgoing {
         expect_continue(&mut map)?;
         headers::strip_hop_by_hop(&mut map);
         headers::strip_claims(&mut map, client.forwarding.is_trusted());
-        if let Some(authority) = target.authority {
-            // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
-            map.insert(HOST, authority);
-        }
+        let uri = match absolute {
+            None => parts.uri,
+            Some(Absolute { path, authority }) => {
+                // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
+                map.insert(HOST, authority);
+                path
+            }
+        };
         if trailers {
             headers::announce_trailers(&mut map);
         }
@@ -73,13 +79,13 @@ impl Outgoing {
         headers::add_via(&mut map);
         let mut head = Inbound {
             method: parts.method,
-            uri: target.path,
+            uri,
             headers: map,
             client: Some(client.address.ip()),
         };
         let body = RequestBody::new(body, client);
         if !body.is_empty() && !head.headers.contains_key(CONTENT_LENGTH) {
-            // Said outright: hyper sends a GET of unknown length without its body.
+            // Said outright: nothing else tells where it ends.
             head.headers.insert(TRANSFER_ENCODING, CHUNKED);
         }
         let mut outgoing = Outgoing {
@@ -140,7 +146,7 @@ impl Outgoing {
         self.replayable
     }
 
-    /// [`Outgoing::take`] would give a request.
+    /// [`Outgoing::take_body`] would give one.
     pub fn can_be_sent(&self) -> bool {
         self.body.is_some()
     }
@@ -150,37 +156,30 @@ impl Outgoing {
         self.host.is_some()
     }
 
-    /// The request to send, with `host` in place of the client's `Host` where
-    /// the pool rewrites that. `None` when it was sent before and a second
-    /// time would not be safe.
-    pub fn take(&mut self, host: Option<HeaderValue>) -> Option<Request<RequestBody>> {
-        let (headers, body) = if self.replayable {
-            (self.head.headers.clone(), self.body.as_ref()?.again())
-        } else {
-            let body = self.body.take()?;
-            (std::mem::take(&mut self.head.headers), body)
-        };
-        let mut request = Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.uri.clone();
-        *request.headers_mut() = headers;
-        if let Some(host) = host {
-            request.headers_mut().insert(HOST, host);
+    /// The head to send, with `host` in place of the client's `Host` where the pool
+    /// rewrites that.
+    pub fn head<'a>(&'a self, host: Option<&'a HeaderValue>) -> RequestHead<'a> {
+        RequestHead {
+            method: &self.head.method,
+            target: &self.head.uri,
+            headers: &self.head.headers,
+            host,
         }
-        Some(request)
     }
 
-    /// Takes back a request of which nothing was sent.
-    pub fn give_back(&mut self, unsent: Option<Request<RequestBody>>) {
-        if let Some(request) = unsent.filter(|_| !self.replayable) {
-            let (parts, body) = request.into_parts();
-            self.head.headers = parts.headers;
+    /// The body to send. `None` when the request was sent before and a second time would
+    /// not be safe.
+    pub fn take_body(&mut self) -> Option<RequestBody> {
+        match self.replayable {
+            true => self.body.as_ref().map(RequestBody::again),
+            false => self.body.take(),
+        }
+    }
+
+    /// Takes back the body of a request of which nothing was sent.
+    pub fn give_back(&mut self, unsent: Option<RequestBody>) {
+        if let Some(body) = unsent.filter(|_| !self.replayable) {
             self.body = Some(body);
-            // Without the one that a backend was to see.
-            match &self.host {
-                Some(host) => self.head.headers.insert(HOST, host.clone()),
-                None => self.head.headers.remove(HOST),
-            };
         }
     }
 
@@ -200,20 +199,21 @@ impl Outgoing {
     }
 }
 
-/// Where a request goes, from its target.
-struct Target {
+/// An absolute-form target in the two parts that it is forwarded in.
+struct Absolute {
     path: Uri,
-    /// Of an absolute-form target.
-    authority: Option<HeaderValue>,
+    authority: HeaderValue,
 }
 
-/// The forms of RFC 9112 section 3.2 that a reverse proxy serves.
-fn target(
+/// The forms of RFC 9112 section 3.2 that a reverse proxy serves; what an absolute one
+/// stands for. Of a host that `is_known`, it is known that it is one.
+fn check_target(
     method: &Method,
     uri: &Uri,
     version: Version,
     map: &HeaderMap,
-) -> Result<Target, Refusal> {
+    is_known: impl Fn(&HeaderValue) -> bool,
+) -> Result<Option<Absolute>, Refusal> {
     if method == Method::CONNECT {
         return Err(Refusal::closing(StatusCode::METHOD_NOT_ALLOWED));
     }
@@ -225,14 +225,10 @@ fn target(
     if path == "*" && method != Method::OPTIONS || !path.starts_with('/') && path != "*" {
         return Err(Refusal::bad_request());
     }
+    check_host(version, map, is_known)?;
     let Some(authority) = uri.authority() else {
-        check_host(version, map)?;
-        return Ok(Target {
-            path: uri.clone(),
-            authority: None,
-        });
+        return Ok(None);
     };
-    check_host(version, map)?;
     if !is_plain_host(authority.as_str()) {
         return Err(Refusal::bad_request());
     }
@@ -247,10 +243,8 @@ fn target(
     };
     let authority =
         HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::bad_request())?;
-    Ok(Target {
-        path: Uri::from(path),
-        authority: Some(authority),
-    })
+    let path = Uri::from(path);
+    Ok(Some(Absolute { path, authority }))
 }
 
 /// What a request is forwarded with as its target and its `Host`, if it is.
@@ -261,15 +255,24 @@ pub fn target_of(
     version: Version,
     map: &HeaderMap,
 ) -> Option<(Uri, HeaderValue)> {
-    let Target { path, authority } = target(method, uri, version, map).ok()?;
-    Some((path, authority.or_else(|| map.get(HOST).cloned())?))
+    Some(
+        match check_target(method, uri, version, map, |_| false).ok()? {
+            Some(Absolute { path, authority }) => (path, authority),
+            None => (uri.clone(), map.get(HOST).cloned()?),
+        },
+    )
 }
 
 /// RFC 9112 section 3.2: an HTTP/1.1 request has exactly one valid `Host`.
-fn check_host(version: Version, map: &HeaderMap) -> Result<(), Refusal> {
+fn check_host(
+    version: Version,
+    map: &HeaderMap,
+    is_known: impl Fn(&HeaderValue) -> bool,
+) -> Result<(), Refusal> {
     let mut hosts = map.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if version <= Version::HTTP_10 => Ok(()),
+        (Some(host), None) if is_known(host) => Ok(()),
         (Some(host), None) if host.is_empty() || host.to_str().is_ok_and(is_plain_host) => Ok(()),
         _ => Err(Refusal::bad_request()),
     }

@@ -151,7 +151,12 @@ impl Course {
 
     /// Trials are none of its tries, and at none of those that it might have.
     fn has_tries(&self, pool: &LocalPool) -> bool {
-        has_tries(pool, &self.tried[self.trials.min(self.tried.len())..])
+        let tries = self.tried.len().saturating_sub(self.trials);
+        has_tries(pool, tries, &self.tried, self.client.worker.now_us())
+    }
+
+    fn has_untried(&self, pool: &LocalPool) -> bool {
+        pool.has_untried(&self.tried, self.client.worker.now_us())
     }
 
     fn after(&mut self, pool: &LocalPool, reason: RetryReason, outgoing: &Outgoing) -> Next {
@@ -182,7 +187,7 @@ impl Course {
     /// What the client is told after the last attempt.
     pub fn refusal(self, pool: &LocalPool) -> Refusal {
         match self.cause {
-            Some(cause) if !self.all_failed && self.tried.len() < pool.size() => cause.refusal(),
+            Some(cause) if !self.all_failed && self.has_untried(pool) => cause.refusal(),
             cause => nobody_left(cause, Refusal::unavailable().because(Refused::NoBackend)),
         }
     }
@@ -199,10 +204,10 @@ fn nobody_left(last: Option<Cause>, refusal: Refusal) -> Refusal {
     }
 }
 
-/// There may be an attempt after those at the ones that were tried, and somebody
-/// whom it could be at.
-pub fn has_tries(pool: &LocalPool, tried: &[usize]) -> bool {
-    tried.len() < pool.settings().tries.get() && tried.len() < pool.size()
+/// There may be an attempt after so many tries, and somebody whom it could be at: not in
+/// `tried`. (Of those some may have been ejected meanwhile, so that numbers say nothing.)
+pub fn has_tries(pool: &LocalPool, tries: usize, tried: &[usize], now_us: u64) -> bool {
+    tries < pool.settings().tries.get() && pool.has_untried(tried, now_us)
 }
 
 /// Whether the pool bears one more attempt. Where a backend may have seen the

@@ -7,13 +7,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::header::UPGRADE;
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional};
+use tokio::net::TcpStream;
 
+use super::Answer;
 use super::attempt::Attempt;
 use super::body::ResponseBody;
 use super::error::Refusal;
@@ -33,21 +35,25 @@ pub fn switch(
     pool: &Rc<LocalPool>,
     wanted: Option<Upgrade>,
     mut attempt: Attempt,
-    response: Response<Incoming>,
+    response: Answer,
     record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let Some((wanted, protocol)) = wanted.zip(response.headers().get(UPGRADE).cloned()) else {
+    let protocol = response.headers().get(UPGRADE).cloned();
+    let (mut head, body) = response.into_parts();
+    let both = wanted.zip(protocol).zip(body.into_stream());
+    let Some(((wanted, protocol), (stream, unread))) = both else {
         attempt.failed(Some(Failure::Protocol));
         return Err(Refusal::closing(StatusCode::BAD_GATEWAY).because(Refused::Protocol));
     };
     let mut answer = Response::new(ResponseBody::text(bytes::Bytes::new()));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *answer.headers_mut() = response.headers().clone();
+    *answer.headers_mut() = std::mem::take(&mut head.headers);
     headers::strip_hop_by_hop(answer.headers_mut());
     headers::set_upgrade(answer.headers_mut(), protocol);
     let tunnel = Tunnel {
         downstream: wanted.downstream,
-        upstream: hyper::upgrade::on(response),
+        upstream: stream,
+        unread,
         idle: pool.settings().tunnel_timeout,
         attempt,
         record: record.take(),
@@ -62,7 +68,9 @@ pub fn switch(
 /// What lives until both sides have hung up.
 struct Tunnel {
     downstream: OnUpgrade,
-    upstream: OnUpgrade,
+    upstream: TcpStream,
+    /// What the backend sent behind its 101.
+    unread: BytesMut,
     idle: Duration,
     attempt: Attempt,
     record: Record,
@@ -72,8 +80,9 @@ struct Tunnel {
 
 impl Tunnel {
     async fn run(mut self) {
-        if let (Ok(downstream), Ok(upstream)) = tokio::join!(self.downstream, self.upstream) {
-            let moved = pump(downstream, upstream, self.idle).await;
+        if let Ok(downstream) = self.downstream.await {
+            let downstream = TokioIo::new(downstream);
+            let moved = pump(downstream, self.upstream, self.unread, self.idle).await;
             self.record.add_bytes(moved);
             self.attempt.complete();
         }
@@ -82,40 +91,54 @@ impl Tunnel {
 }
 
 /// Copies both ways until both directions have ended or nothing moved for
-/// `idle`; gives the bytes that went to the client.
-async fn pump(downstream: Upgraded, upstream: Upgraded, idle: Duration) -> u64 {
+/// `idle`; gives the bytes that went to the client, of which `unread` are the first.
+async fn pump(
+    downstream: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: TcpStream,
+    unread: BytesMut,
+    idle: Duration,
+) -> u64 {
     let alarm = Rc::new(Alarm::new());
     alarm.set(idle);
-    let watched = |io| Watched {
-        io: TokioIo::new(io),
-        alarm: Rc::clone(&alarm),
-        idle,
-        received: 0,
+    let mut downstream = Watched::new(downstream, &alarm, idle);
+    let mut upstream = Watched::new(upstream, &alarm, idle);
+    upstream.received = unread.len() as u64;
+    let copied = async {
+        downstream.write_all(&unread).await?;
+        copy_bidirectional(&mut downstream, &mut upstream).await
     };
-    let (mut downstream, mut upstream) = (watched(downstream), watched(upstream));
     tokio::select! {
         // However a direction ended, both are over: there is nobody to tell.
-        _ = copy_bidirectional(&mut downstream, &mut upstream) => {}
+        _ = copied => {}
         () = alarm.rings() => {}
     }
     upstream.received
 }
 
 /// One side of a tunnel: what it receives puts the alarm off.
-struct Watched {
-    io: TokioIo<Upgraded>,
+struct Watched<T> {
+    io: T,
     alarm: Rc<Alarm>,
     idle: Duration,
     received: u64,
 }
 
-impl Watched {
-    fn io(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Upgraded>> {
+impl<T: Unpin> Watched<T> {
+    fn new(io: T, alarm: &Rc<Alarm>, idle: Duration) -> Watched<T> {
+        Watched {
+            io,
+            alarm: Rc::clone(alarm),
+            idle,
+            received: 0,
+        }
+    }
+
+    fn io(self: Pin<&mut Self>) -> Pin<&mut T> {
         Pin::new(&mut self.get_mut().io)
     }
 }
 
-impl AsyncRead for Watched {
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -132,7 +155,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -7,7 +7,7 @@ pub use claim::{AtLimit, Choice, Claim, Lease, Picked, Slot};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -15,7 +15,6 @@ use crate::config::{BackendState, HostHeader, PoolSettings, StickySettings};
 use crate::generation::{Generation, Listening, Served};
 use crate::listener::Bound;
 use crate::pool::{Limiter, LiveCell, Member, Pool, Sessions, Snapshot};
-use crate::proxy::RequestBody;
 use crate::strategy::{MembersHandle, Outcome, Picker};
 use crate::telemetry::metrics::{BackendCounts, ListenerCounts, Own, PoolCounts};
 use crate::timer::Alarm;
@@ -43,20 +42,23 @@ pub struct LocalPool {
 
 /// One backend of a pool on one worker.
 struct LocalBackend {
-    upstream: Rc<Upstream<RequestBody>>,
+    upstream: Rc<Upstream>,
+    /// Its address as a `Host`.
+    host: Option<HeaderValue>,
     counts: Own<BackendCounts>,
 }
 
 impl LocalBackend {
-    fn new(member: &Member, upstreams: &Upstreams<RequestBody>) -> LocalBackend {
+    fn new(member: &Member, upstreams: &Upstreams) -> LocalBackend {
         LocalBackend {
             upstream: upstreams.at(&member.target),
+            host: HeaderValue::from_str(&member.address).ok(),
             counts: member.counts.open(),
         }
     }
 
-    fn keep_house(&self, keep_alive: Duration) {
-        self.upstream.expire(keep_alive);
+    fn keep_house(&self, keep_alive: Duration, now_us: u64) {
+        self.upstream.expire(keep_alive, now_us);
         self.counts.idle.set(self.upstream.idle() as u64);
     }
 }
@@ -67,7 +69,7 @@ impl Adopted {
     pub fn new(
         generation: Arc<Generation>,
         previous: Option<&Adopted>,
-        upstreams: &Upstreams<RequestBody>,
+        upstreams: &Upstreams,
         now_us: u64,
     ) -> Adopted {
         let pools = generation
@@ -139,7 +141,7 @@ impl LocalPool {
     fn new(
         served: Served,
         previous: Option<&LocalPool>,
-        upstreams: &Upstreams<RequestBody>,
+        upstreams: &Upstreams,
         now_us: u64,
     ) -> LocalPool {
         let members: MembersHandle = served.pool.members.clone();
@@ -193,9 +195,11 @@ impl LocalPool {
         self.served.strategy.name()
     }
 
-    /// How many members may be asked, full ones too.
-    pub fn size(&self) -> usize {
-        self.snapshot.borrow().size()
+    /// Somebody who is not in `tried` may be asked, if only when there is room again.
+    pub fn has_untried(&self, tried: &[usize], now_us: u64) -> bool {
+        let mut snapshot = self.snapshot.borrow_mut();
+        snapshot.keep_up(now_us);
+        !snapshot.is_exhausted(tried)
     }
 
     /// See [`Pool::retries_are_of_use`].
@@ -259,26 +263,29 @@ impl LocalPool {
         member: usize,
         alarm: &Alarm,
         reuse: Reuse,
-    ) -> impl Future<Output = Result<Connection<RequestBody>, Cause>> {
-        let LocalBackend { upstream, counts } = &self.backends[member];
-        upstream.connection(&self.limits, alarm, reuse, counts)
+        now_us: u64,
+    ) -> impl Future<Output = Result<Connection, Cause>> {
+        let LocalBackend {
+            upstream, counts, ..
+        } = &self.backends[member];
+        upstream.connection(&self.limits, alarm, reuse, now_us, counts)
     }
 
-    /// Keeps a connection to `member`, which was free at `now`, for the next request.
-    pub fn keep(&self, member: usize, connection: Connection<RequestBody>, now: Instant) {
+    /// Keeps a connection to `member`, which was free at `now_us`, for the next request.
+    pub fn keep(&self, member: usize, connection: Connection, now_us: u64) {
         let limit = self.limits.keep_alive_connections;
-        self.backends[member].upstream.keep(connection, limit, now);
+        self.backends[member]
+            .upstream
+            .keep(connection, limit, now_us);
     }
 
     /// The `Host` for `member`, where it is not the client's own. A request
     /// that has none gets the backend's address: HTTP/1.1 asks for one.
-    pub fn host_header(&self, member: usize, has_host: bool) -> Option<HeaderValue> {
+    pub fn host_header(&self, member: usize, has_host: bool) -> Option<&HeaderValue> {
         match &self.settings().host_header {
             HostHeader::Keep if has_host => None,
-            HostHeader::Keep | HostHeader::Backend => {
-                HeaderValue::from_str(&self.pool().members.list[member].address).ok()
-            }
-            HostHeader::Fixed(value) => Some(value.clone()),
+            HostHeader::Keep | HostHeader::Backend => self.backends[member].host.as_ref(),
+            HostHeader::Fixed(value) => Some(value),
         }
     }
 
@@ -315,10 +322,11 @@ impl LocalPool {
 
     fn keep_house(&self, now_us: u64) {
         for (backend, member) in self.backends.iter().zip(&self.pool().members.list) {
-            backend.keep_house(match member.settings.state {
+            let keep_alive = match member.settings.state {
                 BackendState::Maintenance => Duration::ZERO,
                 BackendState::Active | BackendState::Drain => self.limits.keep_alive,
-            });
+            };
+            backend.keep_house(keep_alive, now_us);
         }
         self.queue().keep_house(now_us);
         self.pool().look_after(now_us);

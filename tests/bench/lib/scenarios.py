@@ -44,13 +44,18 @@ def stage(names, options, backends=3, contenders=proxies.PROXIES):
         stack.callback(backend.stop)
         wait_for_port(backend, int(addresses["a"].split(":")[1]))
         running = {}
-        for name in names:
+        for name in wanted(names, options):
             port = free_port()
             process = Process(name, contenders[name](folder, port, addresses, options), options.proxy_core, folder)
             stack.callback(process.stop)
             wait_for_port(process, port)
             running[name] = (process, port)
         yield Stage(folder, options, addresses, running)
+
+
+def wanted(names, options):
+    """Those of these proxies that are asked for; what is no peer always is."""
+    return [name for name in names if name in options.proxies or name not in proxies.PROXIES]
 
 
 def addresses_of(count):
@@ -203,7 +208,7 @@ def websocket(options):
         stack.callback(backend.terminate)
         addresses = {"a": f"127.0.0.1:{backend_port}"}
         running = {}
-        for name in HTTP_PROXIES:
+        for name in wanted(HTTP_PROXIES, options):
             port = free_port()
             command = proxies.PROXIES[name](folder, port, addresses, options)
             process = Process(name, command, options.proxy_core, folder)
@@ -270,6 +275,8 @@ def latency(options):
     """Half of what nginx can take, sent evenly: what each proxy adds."""
     names = ("nginx", "haproxy", "anubis")
     with stage(names, options) as scene:
+        if "nginx" not in scene.running:
+            raise Failure("latency is measured at half of what nginx takes: --proxies with nginx")
         _, port = scene.running["nginx"]
         most = load.wrk(scene.folder, port, 32, options.seconds, options.load_core)
         rate = most["requests"] * 1e6 / most["microseconds"] / 2
@@ -296,7 +303,7 @@ def latency(options):
 
 def start(options):
     """From the start of the program to the first byte served, and its memory then."""
-    samples = {name: [] for name in ("nginx", "haproxy", "anubis")}
+    samples = {name: [] for name in wanted(HTTP_PROXIES, options)}
     for _ in range(options.rounds):
         with stage([], options) as scene:
             for name, turns in samples.items():

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::LocalPool;
-use crate::pool::{InFlight, Queue, Requests};
+use crate::pool::{InFlight, Live, Queue, Requests};
 use crate::strategy::{Inbound, Pick, PickRequest};
 use crate::worker::Worker;
 
@@ -39,9 +39,24 @@ pub struct Claim {
 pub struct Lease {
     /// `None` where there is nothing to show, or it has been shown.
     trial: Option<Trial>,
-    in_flight: InFlight,
+    in_flight: InFlight<Cell>,
     slot: Option<Counted>,
     freed: Freed,
+}
+
+/// The live cell of a member, reached through this worker's pool: a count of those who
+/// hold it would be written by all workers, for every request.
+struct Cell {
+    pool: Rc<LocalPool>,
+    member: usize,
+}
+
+impl Deref for Cell {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        self.pool.cell(self.member)
+    }
 }
 
 /// An ejected backend shows whether it is well again, until this is dropped.
@@ -134,9 +149,9 @@ impl Drop for Freed {
 }
 
 impl Deref for Lease {
-    type Target = InFlight;
+    type Target = Live;
 
-    fn deref(&self) -> &InFlight {
+    fn deref(&self) -> &Live {
         &self.in_flight
     }
 }
@@ -287,8 +302,9 @@ impl LocalPool {
     }
 
     fn reserve(self: &Rc<Self>, member: usize) -> Option<Lease> {
-        let member = &self.pool().members.list[member];
-        let in_flight = InFlight::reserve(&member.cell, member.settings.capacity)?;
+        let capacity = self.pool().members.list[member].settings.capacity;
+        let pool = Rc::clone(self);
+        let in_flight = InFlight::reserve(Cell { pool, member }, capacity)?;
         Some(Lease {
             trial: None,
             in_flight,

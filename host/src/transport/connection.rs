@@ -1,0 +1,241 @@
+//! One connection to a backend, and one request on it until the head of its answer.
+//!
+//! A request is written, and its answer read, by whoever waits for it: there is no task
+//! of the connection's own that would have to be woken, and handed the request.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::BytesMut;
+use http::{Method, Response};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+
+use super::Cause;
+use super::head::{AnswerHead, HeadReader, RequestHead};
+use super::received::{From, Received, Upload};
+use super::writing::{RequestBody, WriteError, Writing};
+
+/// What is read at once: little at first, more while a body fills it.
+const LEAST: usize = 8 * 1024;
+const MOST: usize = 64 * 1024;
+
+/// An open connection that one request may use.
+pub struct Connection {
+    stream: TcpStream,
+    buffers: Buffers,
+    /// It carried a request before: that it turns out closed says nothing of
+    /// the backend.
+    reused: bool,
+}
+
+/// What a connection needs of memory, which is used again.
+pub struct Buffers {
+    /// What has come and was not taken.
+    pub incoming: BytesMut,
+    /// How much is read at once.
+    size: usize,
+    /// For the heads of requests.
+    outgoing: Vec<u8>,
+}
+
+/// Why there is no answer.
+pub struct SendError<B> {
+    pub cause: Cause,
+    /// The body, if not a byte of the request was sent.
+    pub unsent: Option<B>,
+}
+
+impl Connection {
+    /// One that was just made.
+    pub fn new(stream: TcpStream) -> Connection {
+        Connection {
+            stream,
+            buffers: Buffers::default(),
+            reused: false,
+        }
+    }
+
+    /// One that has carried a request, with what that left of its memory.
+    pub fn reused(stream: TcpStream, mut buffers: Buffers) -> Connection {
+        buffers.rest();
+        Connection {
+            stream,
+            buffers,
+            reused: true,
+        }
+    }
+
+    /// The backend has neither closed it nor sent anything, as far as is known.
+    pub fn is_quiet(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        if self.stream.poll_read_ready(&mut context).is_pending() {
+            return true;
+        }
+        // Perhaps only because the last read happened to take everything there was.
+        let read = self.stream.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends the request with this head and body; what comes of it is an answer, whose
+    /// body has the connection.
+    pub fn send<B: RequestBody>(mut self, head: &RequestHead<'_>, body: B) -> Sending<B> {
+        let space = std::mem::take(&mut self.buffers.outgoing);
+        Sending {
+            open: Some(Open {
+                writing: Writing::new(head, body, space),
+                stream: self.stream,
+                buffers: self.buffers,
+                reused: self.reused,
+                refused: None,
+                answered: false,
+            }),
+            method: head.method.clone(),
+            head: HeadReader::default(),
+        }
+    }
+}
+
+/// A request under way, until the head of its answer is there. Dropped, it takes the
+/// connection with it.
+pub struct Sending<B> {
+    /// `None` once it has ended.
+    open: Option<Open<B>>,
+    method: Method,
+    head: HeadReader,
+}
+
+struct Open<B> {
+    stream: TcpStream,
+    buffers: Buffers,
+    writing: Writing<B>,
+    reused: bool,
+    /// The backend takes no more of the request; it may still have answered.
+    refused: Option<io::Error>,
+    /// Some of an answer has come.
+    answered: bool,
+}
+
+impl<B: RequestBody> Future for Sending<B> {
+    type Output = Result<Response<Received>, SendError<B>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let open = this.open.as_mut().expect("not polled after its end");
+        let result = ready!(open.poll(&mut this.head, &this.method, cx));
+        let ended = this.open.take();
+        Poll::Ready(match (result, ended) {
+            (Ok(head), Some(open)) => Ok(open.into_answer(head)),
+            (Err(cause), open) => Err(SendError {
+                cause,
+                unsent: open.and_then(|open| open.writing.unsent()),
+            }),
+            (Ok(_), None) => unreachable!("it was just polled"),
+        })
+    }
+}
+
+impl<B: RequestBody> Open<B> {
+    fn poll(
+        &mut self,
+        head: &mut HeadReader,
+        method: &Method,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<AnswerHead, Cause>> {
+        if self.refused.is_none()
+            && let Poll::Ready(Err(error)) = self.writing.poll(&mut self.stream, cx)
+        {
+            match error {
+                WriteError::Backend(error) => self.refused = Some(error),
+                WriteError::Body(error) => return Poll::Ready(Err(Cause::RequestBody(error))),
+            }
+        }
+        loop {
+            let read = ready!(self.buffers.poll_more(&mut self.stream, cx));
+            match read {
+                Ok(0) => return Poll::Ready(Err(self.closed(None))),
+                Err(error) => return Poll::Ready(Err(self.closed(Some(error)))),
+                Ok(_) => self.answered = true,
+            }
+            match head.take(&mut self.buffers.incoming, method) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(malformed) => return Poll::Ready(Err(Cause::Protocol(malformed))),
+            }
+        }
+    }
+
+    /// Why there is no answer, where the connection has ended.
+    fn closed(&mut self, error: Option<io::Error>) -> Cause {
+        if self.reused && !self.answered {
+            return Cause::StaleConnection;
+        }
+        let error = error.or(self.refused.take());
+        Cause::Closed(error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    fn into_answer(mut self, head: AnswerHead) -> Response<Received> {
+        let AnswerHead {
+            response,
+            framing,
+            persists,
+        } = head;
+        let persists = persists && self.refused.is_none();
+        let from = match self.refused.is_some() || self.writing.is_complete() {
+            true => {
+                self.buffers.outgoing = self.writing.into_space();
+                From::Connection(self.stream)
+            }
+            false => {
+                let (read, mut write) = self.stream.into_split();
+                let mut writing = self.writing;
+                let rest = tokio::task::spawn_local(async move {
+                    let written = std::future::poll_fn(|cx| writing.poll(&mut write, cx));
+                    // Why not, its request or its answer finds out as well.
+                    written.await.is_ok().then_some(write)
+                });
+                From::Half(read, Upload(rest))
+            }
+        };
+        response.map(|()| Received::new(from, self.buffers, framing, persists))
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Buffers {
+        Buffers {
+            incoming: BytesMut::new(),
+            size: LEAST,
+            outgoing: Vec::new(),
+        }
+    }
+}
+
+impl Buffers {
+    /// Reads once; 0: nothing more comes.
+    pub fn poll_more(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.incoming.reserve(self.size);
+        let room = self.incoming.capacity() - self.incoming.len();
+        let read = ready!(pin!(io.read_buf(&mut self.incoming)).poll(cx))?;
+        if read == room {
+            self.size = (self.size * 2).min(MOST);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Gives back what a large message took.
+    fn rest(&mut self) {
+        if self.size > LEAST {
+            self.incoming = BytesMut::new();
+            self.size = LEAST;
+        }
+        if self.outgoing.capacity() > LEAST {
+            self.outgoing = Vec::new();
+        }
+    }
+}

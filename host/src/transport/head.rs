@@ -1,0 +1,465 @@
+//! The heads of messages: a request's as it is written, an answer's as it is read.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version};
+use hyper::ext::ReasonPhrase;
+use memchr::memchr_iter;
+
+use super::Malformed;
+use super::chunked::Chunked;
+use super::framing::Framing;
+use super::spare;
+use crate::grammar;
+
+/// Largest head of an answer, in bytes.
+const LARGEST: usize = 8 * 1024 + 100 * 4096;
+/// Most fields of an answer.
+const FIELDS: usize = 100;
+
+/// A request's head.
+#[derive(Clone, Copy)]
+pub struct RequestHead<'a> {
+    pub method: &'a Method,
+    /// Its path and query, or `*`.
+    pub target: &'a Uri,
+    pub headers: &'a HeaderMap,
+    /// Written in the place of the `Host` that `headers` have, or where they have none.
+    pub host: Option<&'a HeaderValue>,
+}
+
+impl RequestHead<'_> {
+    /// Writes it behind what `out` holds.
+    pub fn write(&self, out: &mut Vec<u8>, has_body: bool) {
+        let mut add = |bytes: &[u8]| out.extend_from_slice(bytes);
+        add(self.method.as_str().as_bytes());
+        add(b" ");
+        add(self.target.path().as_bytes());
+        if let Some(query) = self.target.query() {
+            add(b"?");
+            add(query.as_bytes());
+        }
+        add(b" HTTP/1.1\r\n");
+        let mut field = |name: &HeaderName, value: &HeaderValue| {
+            add(name.as_str().as_bytes());
+            add(b": ");
+            add(value.as_bytes());
+            add(b"\r\n");
+        };
+        if let Some(host) = self.host {
+            field(&HOST, host);
+        }
+        for (name, value) in self.headers {
+            let is_replaced = self.host.is_some() && name == HOST;
+            // Nothing would come in chunks.
+            let is_false = !has_body && name == TRANSFER_ENCODING;
+            if !is_replaced && !is_false {
+                field(name, value);
+            }
+        }
+        add(b"\r\n");
+    }
+}
+
+/// An answer's head, and what follows it.
+#[derive(Debug)]
+pub struct AnswerHead {
+    pub response: Response<()>,
+    pub framing: Framing,
+    /// Another request may follow on the connection.
+    pub persists: bool,
+}
+
+/// Reads the head of an answer from bytes that come bit by bit.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    /// Bytes in which the head does not end.
+    seen: usize,
+}
+
+impl HeadReader {
+    /// Takes the head of the answer to a request with `method` from the beginning of
+    /// `buffer`, once it is there. Interim answers (1xx) are skipped.
+    ///
+    /// # Errors
+    /// It is not the head of an answer in HTTP/1.
+    pub fn take(
+        &mut self,
+        buffer: &mut BytesMut,
+        method: &Method,
+    ) -> Result<Option<AnswerHead>, Malformed> {
+        while let Some(end) = self.end(buffer)? {
+            let head = parse(buffer.split_to(end).freeze(), method)?;
+            let status = head.response.status();
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where the head ends, with the empty line.
+    fn end(&mut self, buffer: &mut BytesMut) -> Result<Option<usize>, Malformed> {
+        // Some send an empty line after a body (RFC 9112, section 2.2).
+        while buffer.starts_with(b"\r\n") {
+            buffer.advance(2);
+            self.seen = 0;
+        }
+        let from = self.seen.saturating_sub(2);
+        for at in memchr_iter(b'\n', &buffer[from..]).map(|at| from + at) {
+            let line = &buffer[..at];
+            let before = line.strip_suffix(b"\r").unwrap_or(line);
+            if before.ends_with(b"\n") {
+                self.seen = 0;
+                return Ok(Some(at + 1));
+            }
+        }
+        self.seen = buffer.len();
+        match self.seen > LARGEST {
+            true => Err(Malformed::LargeHead),
+            false => Ok(None),
+        }
+    }
+}
+
+fn parse(head: Bytes, method: &Method) -> Result<AnswerHead, Malformed> {
+    let mut fields = [MaybeUninit::uninit(); FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        &head,
+        &mut fields,
+    );
+    if !matches!(status, Ok(httparse::Status::Complete(_))) {
+        return Err(Malformed::Head);
+    }
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or(Malformed::Head)?;
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    if parsed.version == Some(0) {
+        *response.version_mut() = Version::HTTP_10;
+    }
+    *response.headers_mut() = spare::take();
+    let headers = response.headers_mut();
+    headers.reserve(parsed.headers.len().max(spare::ROOM));
+    for field in &*parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        // Parts of the head: nothing is copied.
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value));
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(Malformed::Head);
+        };
+        headers.append(name, value);
+    }
+    if let Some(reason) = parsed
+        .reason
+        .filter(|reason| Some(*reason) != status.canonical_reason())
+        && let Ok(reason) = ReasonPhrase::try_from(head.slice_ref(reason.as_bytes()))
+    {
+        response.extensions_mut().insert(reason);
+    }
+    let persists = persists(&response);
+    let framed = framing(&mut response, method)?;
+    Ok(AnswerHead {
+        persists: persists && framed.is_trustworthy,
+        framing: framed.framing,
+        response,
+    })
+}
+
+struct Framed {
+    framing: Framing,
+    /// Whoever sent it agrees with us on where it ends.
+    is_trustworthy: bool,
+}
+
+/// RFC 9112, section 6.3. A `Content-Length` beside a transfer coding is not to be
+/// believed and not to be passed on: it is removed.
+fn framing(response: &mut Response<()>, method: &Method) -> Result<Framed, Malformed> {
+    let chunked = is_chunked(response)?;
+    let headers = response.headers_mut();
+    let is_trustworthy = !chunked || headers.remove(CONTENT_LENGTH).is_none();
+    let length = declared_length(headers)?;
+    let framing = match (chunked, length) {
+        _ if never_has_body(response.status(), method) => Framing::Length(0),
+        (true, _) => Framing::Chunked(Chunked::default()),
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    };
+    Ok(Framed {
+        framing,
+        is_trustworthy,
+    })
+}
+
+fn never_has_body(status: StatusCode, method: &Method) -> bool {
+    let by_status = [
+        StatusCode::SWITCHING_PROTOCOLS,
+        StatusCode::NO_CONTENT,
+        StatusCode::NOT_MODIFIED,
+    ];
+    method == Method::HEAD || by_status.contains(&status)
+}
+
+/// Other codings than `chunked` would have to be undone here, because they are announced
+/// to one hop only (RFC 9112, section 6.1), and no request asks for any.
+fn is_chunked(response: &Response<()>) -> Result<bool, Malformed> {
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(false),
+        // Not of HTTP/1.0 (RFC 9112, section 6.1).
+        (Some(_), _) if response.version() == Version::HTTP_10 => Err(Malformed::Head),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
+        _ => Err(Malformed::Coding),
+    }
+}
+
+/// All that are declared, also in one field, must be the same (RFC 9110, section 8.6).
+fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let values = headers.get_all(CONTENT_LENGTH).iter();
+    let mut lengths = values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(grammar::length);
+    let Some(first) = lengths.next() else {
+        return Ok(None);
+    };
+    match first.is_some() && lengths.all(|length| length == first) {
+        true => Ok(first),
+        false => Err(Malformed::Length),
+    }
+}
+
+/// RFC 9112, section 9.3.
+fn persists(response: &Response<()>) -> bool {
+    let mut options = response
+        .headers()
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(grammar::trim);
+    match response.version() {
+        Version::HTTP_10 => {
+            let mut keeps = false;
+            let closes = options.any(|option| {
+                keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+                option.eq_ignore_ascii_case(b"close")
+            });
+            keeps && !closes
+        }
+        _ => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &[u8], method: &Method) -> Result<Option<AnswerHead>, Malformed> {
+        HeadReader::default().take(&mut BytesMut::from(text), method)
+    }
+
+    fn read_get(text: &str) -> AnswerHead {
+        let head = read(text.as_bytes(), &Method::GET);
+        head.expect(text).expect(text)
+    }
+
+    fn refused(text: &str) -> Malformed {
+        read(text.as_bytes(), &Method::GET).expect_err(text)
+    }
+
+    fn written(head: &RequestHead<'_>, has_body: bool) -> String {
+        let mut out = b"before ".to_vec();
+        head.write(&mut out, has_body);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_request_is_written_as_it_is_but_for_a_rewritten_host() {
+        let mut headers = HeaderMap::new();
+        headers.append("x", HeaderValue::from_static("1"));
+        headers.append("x", HeaderValue::from_static("2"));
+        headers.insert(HOST, HeaderValue::from_static("theirs"));
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        let target = Uri::from_static("/a/b?c=d");
+        let ours = HeaderValue::from_static("ours");
+        let mut head = RequestHead {
+            method: &Method::POST,
+            target: &target,
+            headers: &headers,
+            host: None,
+        };
+        let expected = "before POST /a/b?c=d HTTP/1.1\r\nx: 1\r\nx: 2\r\nhost: theirs\r\n\
+            transfer-encoding: chunked\r\n\r\n";
+        assert_eq!(written(&head, true), expected);
+        head.host = Some(&ours);
+        let expected = "before POST /a/b?c=d HTTP/1.1\r\nhost: ours\r\nx: 1\r\nx: 2\r\n\r\n";
+        assert_eq!(written(&head, false), expected);
+        let star = Uri::from_static("*");
+        head.target = &star;
+        head.method = &Method::OPTIONS;
+        assert!(written(&head, false).starts_with("before OPTIONS * HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn where_an_answer_ends_is_as_rfc_9112_has_it() {
+        let ends = |text: &str| read_get(text).framing;
+        let ok = "HTTP/1.1 200 OK\r\n";
+        assert!(matches!(
+            ends(&format!("{ok}Content-Length: 5\r\n\r\n")),
+            Framing::Length(5)
+        ));
+        assert!(matches!(
+            ends(&format!("{ok}Content-Length: 5, 5\r\n\r\n")),
+            Framing::Length(5)
+        ));
+        assert!(matches!(
+            ends(&format!("{ok}Transfer-Encoding: Chunked\r\n\r\n")),
+            Framing::Chunked(_)
+        ));
+        assert!(matches!(ends(&format!("{ok}\r\n")), Framing::UntilClose));
+        for status in [
+            "204 No Content",
+            "304 Not Modified",
+            "101 Switching Protocols",
+        ] {
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n");
+            assert!(matches!(ends(&text), Framing::Length(0)), "{status}");
+        }
+        let to_head = read(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            &Method::HEAD,
+        );
+        let to_head = to_head.expect("right").expect("complete");
+        assert!(matches!(to_head.framing, Framing::Length(0)));
+        assert_eq!(to_head.response.headers()[CONTENT_LENGTH], "5");
+    }
+
+    #[test]
+    fn a_length_beside_chunks_is_dropped_and_nothing_follows_on_the_connection() {
+        let head =
+            read_get("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert!(matches!(head.framing, Framing::Chunked(_)));
+        assert!(!head.response.headers().contains_key(CONTENT_LENGTH));
+        assert!(!head.persists);
+    }
+
+    #[test]
+    fn what_is_no_answer_or_could_be_read_in_two_ways_is_refused() {
+        let ok = "HTTP/1.1 200 OK\r\n";
+        for length in [
+            "5\r\nContent-Length: 6",
+            "5, 6",
+            "-5",
+            "+5",
+            "",
+            "0x5",
+            "5 5",
+        ] {
+            let text = format!("{ok}Content-Length: {length}\r\n\r\n");
+            assert_eq!(refused(&text), Malformed::Length, "{length}");
+        }
+        for coding in [
+            "gzip, chunked",
+            "gzip",
+            "chunked\r\nTransfer-Encoding: chunked",
+            "chunked, chunked",
+        ] {
+            let text = format!("{ok}Transfer-Encoding: {coding}\r\n\r\n");
+            assert_eq!(refused(&text), Malformed::Coding, "{coding}");
+        }
+        for text in [
+            "hello\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 099 ?\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname : value\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname: a\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nname: \0\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert_eq!(refused(text), Malformed::Head, "{text:?}");
+        }
+        let many = format!("{ok}{}\r\n", "a: b\r\n".repeat(FIELDS + 1));
+        assert_eq!(refused(&many), Malformed::Head);
+        let large = format!("{ok}a: {}", "b".repeat(LARGEST));
+        assert_eq!(refused(&large), Malformed::LargeHead);
+    }
+
+    #[test]
+    fn interim_answers_and_empty_lines_are_skipped() {
+        let text = "\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n\
+            HTTP/1.1 418 I am one\r\nContent-Length: 3\r\n\r\nabc";
+        let mut buffer = BytesMut::from(text);
+        let head = HeadReader::default().take(&mut buffer, &Method::GET);
+        let head = head.expect("right").expect("complete");
+        assert_eq!(head.response.status(), 418);
+        assert!(!head.response.headers().contains_key("link"));
+        let reason = head.response.extensions().get::<ReasonPhrase>();
+        assert_eq!(reason.map(ReasonPhrase::as_bytes), Some(&b"I am one"[..]));
+        assert_eq!(buffer, "abc");
+        assert!(
+            read(b"HTTP/1.1 100 Continue\r\n\r\n", &Method::GET)
+                .expect("right")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn whether_a_connection_persists_is_as_rfc_9112_has_it() {
+        for (text, persists) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nConnection: x, Close\r\n\r\n", false),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: x\r\nConnection: close\r\n\r\n",
+                false,
+            ),
+            ("HTTP/1.0 200 OK\r\n\r\n", false),
+            ("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", true),
+            (
+                "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\n\r\n",
+                false,
+            ),
+        ] {
+            assert_eq!(read_get(text).persists, persists, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn how_it_is_cut_makes_no_difference(
+            noise in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut text = b"HTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\
+                Content-Length: 12\r\nSet-Cookie: a=b\r\nX: \xff y \r\n\r\nbody".to_vec();
+            if let Some((at, byte)) = noise {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len())).collect();
+            ends.push(text.len());
+            ends.sort_unstable();
+            let (mut reader, mut buffer) = (HeadReader::default(), BytesMut::new());
+            let (mut from, mut result) = (0, Ok(None));
+            for end in ends {
+                buffer.extend_from_slice(&text[from..end]);
+                from = end;
+                if matches!(result, Ok(None)) {
+                    result = reader.take(&mut buffer, &Method::GET);
+                }
+            }
+            let mut rest = BytesMut::from(&text[..]);
+            let whole = HeadReader::default().take(&mut rest, &Method::GET);
+            prop_assert_eq!(format!("{result:?}"), format!("{whole:?}"));
+            if matches!(whole, Ok(Some(_))) {
+                prop_assert_eq!(buffer, rest);
+            }
+        }
+    }
+}

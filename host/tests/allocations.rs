@@ -1,0 +1,119 @@
+//! How often memory is allocated for a request on a kept connection: a count, where a
+//! measured time would hide one more or less. Alone in its program, because the allocator
+//! that counts is everybody's; client and backend allocate nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+use anubis::config;
+use anubis::server::{Inheritance, Server, Source};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call is passed on as it is to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: as our caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as our caller promises; it is from `System`, as all are.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: as our caller promises; it is from `System`, as all are.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+const REQUEST: &[u8] =
+    b"GET /path?query HTTP/1.1\r\nHost: example.org\r\nUser-Agent: test/1\r\nAccept: */*\r\n\r\n";
+const RESPONSE: &[u8] =
+    b"HTTP/1.1 200 OK\r\nServer: test\r\nDate: Fri, 27 Nov 2026 20:00:00 GMT\r\n\
+    Content-Type: text/plain\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nok\n";
+
+/// Answers every request of one connection after the other.
+fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut piece = [0; 4096];
+            let mut length = 0;
+            while let Ok(read @ 1..) = stream.read(&mut piece[length..]) {
+                length += read;
+                if piece[..length].ends_with(b"\r\n\r\n") {
+                    length = 0;
+                    stream.write_all(RESPONSE).expect("the proxy reads");
+                }
+            }
+        }
+    });
+    address
+}
+
+fn exchange(client: &mut TcpStream) {
+    client.write_all(REQUEST).expect("the proxy reads");
+    let mut piece = [0; 4096];
+    let mut length = 0;
+    while !piece[..length].ends_with(b"\r\n\r\nok\n") {
+        let read = client
+            .read(&mut piece[length..])
+            .expect("the proxy answers");
+        assert!(read > 0, "{}", String::from_utf8_lossy(&piece[..length]));
+        length += read;
+    }
+}
+
+/// Allocations for each of many requests after the first few.
+fn per_request(strategy: &str) -> f64 {
+    const REQUESTS: u32 = 2_000;
+    let text = format!(
+        "workers = 1\n[[listeners]]\naddress = '127.0.0.1:0'\n[pools.p]\n\
+         strategy = '{strategy}'\nbackends = [{{ address = '{}' }}]\n",
+        backend()
+    );
+    let settings = config::parse(&text, Path::new("test.toml")).expect("right");
+    let server = Server::start(settings, Source::CommandLine, Inheritance::default());
+    let server = server
+        .map_err(|error| error.to_string())
+        .expect("it starts");
+    let mut client = TcpStream::connect(server.addresses()[0]).expect("it listens");
+    for _ in 0..200 {
+        exchange(&mut client);
+    }
+    let before = ALLOCATIONS.load(Relaxed);
+    for _ in 0..REQUESTS {
+        exchange(&mut client);
+    }
+    let allocations = ALLOCATIONS.load(Relaxed) - before;
+    allocations as f64 / f64::from(REQUESTS)
+}
+
+/// Both are hyper's: what the request's fields share, and the buffer in which it would see
+/// the client leave.
+#[test]
+fn a_request_costs_few_allocations_and_its_strategy_none() {
+    let with_fallback = per_request("fallback");
+    let with_component = per_request("least-time");
+    println!("fallback {with_fallback:.2}, least-time {with_component:.2}");
+    assert!(with_component <= 2.5, "{with_component} for each request");
+    assert!(
+        with_component - with_fallback < 0.5,
+        "{with_component} with a component, {with_fallback} without"
+    );
+}
