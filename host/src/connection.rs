@@ -365,7 +365,9 @@ async fn serve(
     ));
     let mut comes = rest(&client, stream).await;
     while let Some(stream) = comes {
-        comes = match converse(&client, &listener.settings, stream).await {
+        // Boxed: one that rests carries no room for it.
+        let conversation = Box::pin(converse(&client, &listener.settings, stream));
+        comes = match conversation.await {
             Some(stream) => rest(&client, stream).await,
             None => None,
         };

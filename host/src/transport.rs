@@ -2,6 +2,7 @@
 //!
 //! Neither chooses a backend nor decides whether to retry.
 
+mod buffers;
 mod chunked;
 mod connection;
 mod framing;

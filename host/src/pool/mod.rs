@@ -137,3 +137,18 @@ impl Pool {
         self.sequence.0.fetch_add(1, Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two words that workers write for each request, on one line, would be two workers
+    /// that wait for each other's without having anything to do with each other. 128: the
+    /// processor fetches lines in pairs.
+    #[test]
+    fn what_all_workers_write_has_a_line_to_itself() {
+        assert_eq!((size_of::<Sequence>(), align_of::<Sequence>()), (128, 128));
+        assert_eq!((size_of::<Requests>(), align_of::<Requests>()), (128, 128));
+        assert_eq!((size_of::<Live>(), align_of::<Live>()), (64, 64));
+    }
+}

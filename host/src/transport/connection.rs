@@ -4,40 +4,24 @@
 //! of the connection's own that would have to be woken, and handed the request.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::BytesMut;
 use http::{Method, Response};
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 use super::Cause;
+use super::buffers::Buffers;
 use super::head::{AnswerHead, HeadReader, RequestHead};
 use super::received::{From, Received, Upload};
 use super::writing::{RequestBody, WriteError, Writing};
 
-/// What is read at once: little at first, more while a body fills it.
-const LEAST: usize = 8 * 1024;
-const MOST: usize = 64 * 1024;
-
 /// An open connection that one request may use.
 pub struct Connection {
     stream: TcpStream,
-    buffers: Buffers,
     /// It carried a request before: that it turns out closed says nothing of
     /// the backend.
     reused: bool,
-}
-
-/// What a connection needs of memory, which is used again.
-pub struct Buffers {
-    /// What has come and was not taken.
-    pub incoming: BytesMut,
-    /// How much is read at once.
-    size: usize,
-    /// For the heads of requests.
-    outgoing: Vec<u8>,
 }
 
 /// Why there is no answer.
@@ -52,17 +36,14 @@ impl Connection {
     pub fn new(stream: TcpStream) -> Connection {
         Connection {
             stream,
-            buffers: Buffers::default(),
             reused: false,
         }
     }
 
-    /// One that has carried a request, with what that left of its memory.
-    pub fn reused(stream: TcpStream, mut buffers: Buffers) -> Connection {
-        buffers.rest();
+    /// One that has carried a request.
+    pub fn reused(stream: TcpStream) -> Connection {
         Connection {
             stream,
-            buffers,
             reused: true,
         }
     }
@@ -80,13 +61,14 @@ impl Connection {
 
     /// Sends the request with this head and body; what comes of it is an answer, whose
     /// body has the connection.
-    pub fn send<B: RequestBody>(mut self, head: &RequestHead<'_>, body: B) -> Sending<B> {
-        let space = std::mem::take(&mut self.buffers.outgoing);
+    pub fn send<B: RequestBody>(self, head: &RequestHead<'_>, body: B) -> Sending<B> {
+        let mut buffers = Buffers::take();
+        let space = std::mem::take(&mut buffers.outgoing);
         Sending {
             open: Some(Open {
                 writing: Writing::new(head, body, space),
                 stream: self.stream,
-                buffers: self.buffers,
+                buffers,
                 reused: self.reused,
                 refused: None,
                 answered: false,
@@ -199,43 +181,5 @@ impl<B: RequestBody> Open<B> {
             }
         };
         response.map(|()| Received::new(from, self.buffers, framing, persists))
-    }
-}
-
-impl Default for Buffers {
-    fn default() -> Buffers {
-        Buffers {
-            incoming: BytesMut::new(),
-            size: LEAST,
-            outgoing: Vec::new(),
-        }
-    }
-}
-
-impl Buffers {
-    /// Reads once; 0: nothing more comes.
-    pub fn poll_more(
-        &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        self.incoming.reserve(self.size);
-        let room = self.incoming.capacity() - self.incoming.len();
-        let read = ready!(pin!(io.read_buf(&mut self.incoming)).poll(cx))?;
-        if read == room {
-            self.size = (self.size * 2).min(MOST);
-        }
-        Poll::Ready(Ok(read))
-    }
-
-    /// Gives back what a large message took.
-    fn rest(&mut self) {
-        if self.size > LEAST {
-            self.incoming = BytesMut::new();
-            self.size = LEAST;
-        }
-        if self.outgoing.capacity() > LEAST {
-            self.outgoing = Vec::new();
-        }
     }
 }

@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 
-use super::connection::{Buffers, Connection};
+use super::buffers::Buffers;
+use super::connection::Connection;
 use super::framing::{Framing, Piece};
 
 /// The body of an answer as it comes. Dropped before its end, it takes the connection
@@ -75,16 +76,13 @@ impl Received {
             From::Half(read, mut upload) => read.reunite(upload.finished()?).ok()?,
             From::Nowhere => return None,
         };
-        Some(Connection::reused(
-            stream,
-            std::mem::take(&mut self.buffers),
-        ))
+        Some(Connection::reused(stream))
     }
 
     /// The connection and what came over it behind the head; for another protocol.
-    pub fn into_stream(self) -> Option<(TcpStream, BytesMut)> {
+    pub fn into_stream(mut self) -> Option<(TcpStream, BytesMut)> {
         match self.from {
-            From::Connection(stream) => Some((stream, self.buffers.incoming)),
+            From::Connection(stream) => Some((stream, std::mem::take(&mut self.buffers.incoming))),
             From::Half(..) | From::Nowhere => None,
         }
     }
