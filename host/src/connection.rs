@@ -459,9 +459,11 @@ fn count_end(client: &Client, ended: hyper::Result<()>) {
 async fn rest(client: &Client, stream: TcpStream) -> Option<TcpStream> {
     let watch = &client.watch;
     let comes = poll_fn(|cx| {
-        // That nothing more comes is something, too: hyper finds out what.
-        if let Poll::Ready(ready) = stream.poll_read_ready(cx) {
-            return Poll::Ready(ready.is_ok());
+        // Looked at, because tokio takes a new socket to be ready. That nothing more comes
+        // is something, too: hyper finds out what.
+        let mut first = [MaybeUninit::uninit()];
+        if let Poll::Ready(seen) = stream.poll_peek(cx, &mut ReadBuf::uninit(&mut first)) {
+            return Poll::Ready(seen.is_ok());
         }
         if client.worker.closes_idle() {
             return Poll::Ready(false);

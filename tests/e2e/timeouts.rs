@@ -75,7 +75,7 @@ async fn an_idle_connection_is_closed() {
 #[tokio::test]
 async fn connections_that_rest_cost_little_and_are_there_when_they_are_wanted() {
     const MANY: u64 = 400;
-    const EACH: u64 = 12 << 10;
+    const EACH: u64 = 8 << 10;
     let backend = Backend::named("a").start();
     let proxy = Proxy::start(Config::default().backend(&backend, "")).await;
     let mut first = Client::connect(proxy.address()).await;

@@ -233,7 +233,11 @@ impl Forwarding {
                     self.address,
                     host.to_str().unwrap_or_default(),
                 ));
-                *last = Some((host.clone(), forwarded.clone()));
+                // A copy: the original is a part of the buffer that it came in, which
+                // would be kept for it.
+                *last = HeaderValue::from_bytes(host.as_bytes())
+                    .ok()
+                    .map(|host| (host, forwarded.clone()));
                 forwarded
             }
         }

@@ -232,8 +232,11 @@ fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     }
 }
 
-/// RFC 9112, section 9.3.
+/// RFC 9112, section 9.3. What follows a 101 is another protocol.
 fn persists(response: &Response<()>) -> bool {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return false;
+    }
     let mut options = response
         .headers()
         .get_all(CONNECTION)
@@ -423,6 +426,10 @@ mod tests {
             ("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", true),
             (
                 "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\n\r\n",
+                false,
+            ),
+            (
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
                 false,
             ),
         ] {
