@@ -26,6 +26,9 @@ def summary(samples):
     for name, turns in samples.items():
         figures = [figure for figure in turns[0] if figure != "failed"]
         row = {figure: statistics.median([turn[figure] for turn in turns]) for figure in figures}
+        row["extremes"] = {
+            figure: (min(turn[figure] for turn in turns), max(turn[figure] for turn in turns)) for figure in figures
+        }
         row["failed"] = sum(turn.get("failed", 0) for turn in turns)
         row["spread"] = {figure: spread([turn[figure] for turn in turns]) for figure in figures}
         row["ratios"] = {
@@ -52,6 +55,7 @@ COLUMNS = {
     "kib_per_connection": ("KiB/conn", "{:.1f}"),
     "start_ms": ("start ms", "{:.1f}"),
     "swap_p99_us": ("p99 us, swaps", "{:.0f}"),
+    "swap_ms": ("swap ms", "{:.0f}"),
 }
 
 
@@ -77,7 +81,8 @@ def judge(what, value, limit, at_most=True):
 
 
 def print_goals(result, goals):
-    """`goals`: what, figure, whom to compare with, limit, whether that is the most."""
+    """`goals`: what, figure, whom to compare with (`None`: the figure itself counts),
+    limit, whether that is the most."""
     own = result.get("anubis")
     if not own:
         return
@@ -85,6 +90,27 @@ def print_goals(result, goals):
         if figure == "per_second" and own["core"] < 0.9:
             print(f"  not judged, because the proxy's core was not the limit: {what}")
             continue
-        line = judge(what, own["ratios"][figure].get(other), limit, at_most)
+        value = own["ratios"][figure].get(other) if other else (own[figure], *own["extremes"][figure])
+        line = judge(what, value, limit, at_most)
         if line:
             print(line)
+
+
+# Scenarios that are held against each other: what, the one, the other, limit.
+GROWTH = (
+    ("CPU per request, 1,000 backends / 3", "backends-1000", "keep-alive-32", 1.25),
+    ("CPU per request, beside many idle connections / without", "idle", "keep-alive-32", 1.5),
+)
+
+
+def print_growth(scenarios):
+    """What grows with backends and with connections; medians of different minutes, so the
+    extremes are those of all pairs."""
+    for what, larger, smaller, limit in GROWTH:
+        if larger in scenarios and smaller in scenarios:
+            own = [scenarios[name]["summary"].get("anubis") for name in (larger, smaller)]
+            if all(own):
+                (large, small), figure = own, "cpu_us"
+                least, most = large["extremes"][figure], small["extremes"][figure]
+                value = (large[figure] / small[figure], least[0] / most[1], least[1] / most[0])
+                print(judge(what, value, limit))

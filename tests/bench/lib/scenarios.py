@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import http.client
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -85,16 +86,7 @@ def check_answers(scene):
 def some_answers(process, port):
     # A connection each time: a proxy that balances connections, not requests, has to
     # show all backends as well.
-    bodies = []
-    for _ in range(10):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        connection.request("GET", "/")
-        answer = connection.getresponse()
-        bodies.append(answer.read().decode())
-        connection.close()
-        if answer.status != 200:
-            raise process.failure(f"answers {answer.status}")
-    return bodies
+    return [body_of(process, port) for _ in range(10)]
 
 
 def take_turns(title, scene, once, rounds=None):
@@ -192,7 +184,7 @@ def idle(options):
             return turn | {"kib_per_connection": (held - before[name]) / count}
 
         samples = take_turns(f"{count} idle connections", scene, once)
-        return samples, "cpu_us", []
+        return samples, "cpu_us", [("KiB for each idle connection", "kib_per_connection", None, 6, True)]
 
 
 def websocket(options):
@@ -262,13 +254,54 @@ def swaps(options):
             over.set()
             swapper.join()
             turn["failed"] += swapped["failed"]
-            return turn | {"swap_p99_us": swapped["p99"]}
+            return turn | {
+                "swap_p99_us": swapped["p99"],
+                "swap_p99_ratio": swapped["p99"] / turn["p99_us"],
+                "swap_ms": swap_time(options),
+            }
 
         samples = take_turns("swap", scene, once)
         log = process.log.read_text(errors="replace")
         if log.count("reloaded") < options.rounds:
             raise process.failure("was not swapped")
-        return samples, "swap_p99_us", []
+        goals = [
+            ("p99 with a swap each second / without", "swap_p99_ratio", None, 1.3, True),
+            ("ms from the file's change to the first pick", "swap_ms", None, 150, True),
+        ]
+        return samples, "swap_p99_us", goals
+
+
+def swap_time(options):
+    """Milliseconds from when a component of 20 KB that was never seen before is in its
+    place to the first answer that only it can have caused."""
+    with stage([], options) as scene:
+        plugin, port = scene.folder / "swapped.wasm", free_port()
+        shipped = SHIPPED / "components"
+        shutil.copy(shipped / "first-fit.wasm", plugin)
+        path = scene.folder / "swapped.toml"
+        path.write_text(proxies.anubis_text(str(plugin), port, scene.backends))
+        process = Process("swapped", [str(options.anubis), "run", str(path)], options.proxy_core, scene.folder)
+        try:
+            wait_for_port(process, port)
+            first = body_of(process, port)
+            aside = plugin.with_suffix(".new")
+            aside.write_bytes(unique((shipped / "round-robin.wasm").read_bytes()))
+            begun = time.monotonic()
+            aside.rename(plugin)
+            # The one before always picks the first backend.
+            while body_of(process, port) == first:
+                if time.monotonic() - begun > PATIENCE:
+                    raise process.failure("was not swapped")
+            return (time.monotonic() - begun) * 1e3
+        finally:
+            process.stop()
+
+
+def unique(component):
+    """The same component with a section that nobody reads, and so with another hash."""
+    name = b"compared"
+    content = bytes([len(name)]) + name + os.urandom(16)
+    return component + bytes([0, len(content)]) + content
 
 
 def latency(options):
@@ -312,21 +345,25 @@ def start(options):
                 process = Process(name, command, options.proxy_core, scene.folder)
                 try:
                     wait_for_port(process, port)
-                    some_answers_once(process, port)
+                    body_of(process, port)
                     took = time.monotonic() - process.started
                     time.sleep(0.5)
                     turns.append({"start_ms": took * 1e3, "rss_mib": process.rss_kib() / 1024, "failed": 0})
                 finally:
                     process.stop()
-    return samples, "start_ms", []
+    return samples, "start_ms", [("MiB after the first answer", "rss_mib", None, 25, True)]
 
 
-def some_answers_once(process, port):
+def body_of(process, port):
+    """One answer, over a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request("GET", "/")
-    if connection.getresponse().status != 200:
-        raise process.failure("does not serve")
+    answer = connection.getresponse()
+    body = answer.read().decode()
     connection.close()
+    if answer.status != 200:
+        raise process.failure(f"answers {answer.status}")
+    return body
 
 
 def keep_alive_goals(connections):

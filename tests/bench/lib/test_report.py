@@ -1,8 +1,10 @@
 """python3 -m unittest discover -s tests/bench -t tests/bench"""
 
+import contextlib
+import io
 import unittest
 
-from lib.report import judge, ratio, spread, summary
+from lib.report import judge, print_goals, print_growth, ratio, spread, summary
 
 
 class Report(unittest.TestCase):
@@ -26,6 +28,23 @@ class Report(unittest.TestCase):
         self.assertIn("MISSED", judge("x", (0.96, 0.9, 1.0), 0.95))
         self.assertIn("held", judge("x", (0.9, 0.8, 1.0), 0.9, at_most=False))
         self.assertIsNone(judge("x", None, 1.0))
+
+    def printed(self, what, *arguments):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            what(*arguments)
+        return out.getvalue()
+
+    def test_a_goal_may_be_a_figure_of_our_own(self):
+        result = summary(self.SAMPLES)
+        held = self.printed(print_goals, result, [("us", "cpu_us", None, 20.0, True)])
+        self.assertIn("held   us: 20.00 (9.00-38.00)", held)
+        self.assertIn("MISSED", self.printed(print_goals, result, [("us", "cpu_us", None, 19.0, True)]))
+
+    def test_growth_is_of_two_scenarios(self):
+        each = {"summary": summary(self.SAMPLES)}
+        self.assertEqual(self.printed(print_growth, {"idle": each}), "")
+        told = self.printed(print_growth, {"idle": each, "keep-alive-32": each})
+        self.assertIn("held   CPU per request, beside many idle connections / without: 1.00 (0.24-4.22)", told)
 
 
 if __name__ == "__main__":
