@@ -281,35 +281,67 @@ impl Body for RequestBody {
 }
 
 /// What the client gets.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every body is the large variant, and lives once, where hyper keeps it"
-)]
 pub enum ResponseBody {
-    /// A backend's body; dropping it unread ends the attempt as well.
-    Upstream {
-        received: Received,
-        exchange: Exchange,
-        /// It broke off so, which hyper is still to be told.
-        broken: Option<io::Error>,
-    },
+    /// A backend's body; dropping it unread ends the attempt as well. Boxed: hyper moves a
+    /// response a dozen times.
+    Upstream(Box<Passing>),
     /// The proxy's own words.
     Text(Option<Bytes>),
+}
+
+/// A backend's body on its way to the client.
+pub struct Passing {
+    received: Received,
+    exchange: Exchange,
+    /// It broke off so, which hyper is still to be told.
+    broken: Option<io::Error>,
 }
 
 impl ResponseBody {
     /// The body of the answer that `exchange` is about.
     pub fn upstream(received: Received, exchange: Exchange) -> ResponseBody {
-        ResponseBody::Upstream {
+        ResponseBody::Upstream(Box::new(Passing {
             received,
             exchange,
             broken: None,
-        }
+        }))
     }
 
     /// A body of the proxy's own.
     pub fn text(text: Bytes) -> ResponseBody {
         ResponseBody::Text(Some(text).filter(|text| !text.is_empty()))
+    }
+}
+
+impl Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Poll::Ready(frame) = poll_cleaned(&mut self.received, cx) else {
+            self.exchange.waits_for_backend();
+            return Poll::Pending;
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.exchange.progress(length);
+            }
+            None => self.complete(),
+            Some(Err(_)) => {
+                self.exchange.broke_off();
+                // What came before it goes to the client first: with a body that fails,
+                // hyper drops what it has not written.
+                self.broken = frame.and_then(Result::err);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn complete(&mut self) {
+        self.exchange.complete(self.received.take_connection());
     }
 }
 
@@ -323,39 +355,14 @@ impl Body for ResponseBody {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut *self {
             ResponseBody::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            ResponseBody::Upstream {
-                received,
-                exchange,
-                broken,
-            } => {
-                if let Some(error) = broken.take() {
-                    return Poll::Ready(Some(Err(error)));
-                }
-                let Poll::Ready(frame) = poll_cleaned(received, cx) else {
-                    exchange.waits_for_backend();
-                    return Poll::Pending;
-                };
-                match &frame {
-                    Some(Ok(frame)) => exchange.progress(frame.data_ref().map_or(0, Bytes::len)),
-                    None => exchange.complete(received.take_connection()),
-                    Some(Err(_)) => {
-                        exchange.broke_off();
-                        // What came before it goes to the client first: with a body that
-                        // fails, hyper drops what it has not written.
-                        *broken = frame.and_then(Result::err);
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
-                Poll::Ready(frame)
-            }
+            ResponseBody::Upstream(passing) => passing.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Text(text) => text.is_none(),
-            ResponseBody::Upstream { received, .. } => received.is_end_stream(),
+            ResponseBody::Upstream(passing) => passing.received.is_end_stream(),
         }
     }
 
@@ -364,20 +371,16 @@ impl Body for ResponseBody {
             ResponseBody::Text(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64)
             }
-            ResponseBody::Upstream { received, .. } => received.size_hint(),
+            ResponseBody::Upstream(passing) => passing.received.size_hint(),
         }
     }
 }
 
-impl Drop for ResponseBody {
+impl Drop for Passing {
     /// hyper does not poll a body again that has said it is at its end.
     fn drop(&mut self) {
-        if let ResponseBody::Upstream {
-            received, exchange, ..
-        } = self
-            && received.is_end_stream()
-        {
-            exchange.complete(received.take_connection());
+        if self.received.is_end_stream() {
+            self.complete();
         }
     }
 }

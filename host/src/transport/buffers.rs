@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
@@ -17,12 +18,17 @@ const MOST: usize = 64 * 1024;
 const KEPT: usize = 64;
 
 thread_local! {
-    static SPARE: RefCell<Vec<(BytesMut, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "what is kept is the boxes")]
+    static SPARE: RefCell<Vec<Box<Memory>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The buffers of one exchange. Dropped, they are there for another.
 #[derive(Debug)]
-pub struct Buffers {
+pub struct Buffers(Option<Box<Memory>>);
+
+/// What they are.
+#[derive(Debug, Default)]
+pub struct Memory {
     /// What has come and was not taken.
     pub incoming: BytesMut,
     /// For the head of the request.
@@ -35,14 +41,27 @@ impl Buffers {
     /// Some that are empty.
     pub fn take() -> Buffers {
         let spare = SPARE.with_borrow_mut(Vec::pop);
-        let (incoming, outgoing) = spare.unwrap_or_default();
-        Buffers {
-            incoming,
-            outgoing,
-            size: LEAST,
-        }
+        let mut memory = spare.unwrap_or_default();
+        memory.size = LEAST;
+        Buffers(Some(memory))
     }
+}
 
+impl Deref for Buffers {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        self.0.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl DerefMut for Buffers {
+    fn deref_mut(&mut self) -> &mut Memory {
+        self.0.as_mut().expect("it is there until the drop")
+    }
+}
+
+impl Memory {
     /// Reads once; 0: nothing more comes.
     pub fn poll_more(
         &mut self,
@@ -61,21 +80,20 @@ impl Buffers {
 
 impl Drop for Buffers {
     fn drop(&mut self) {
+        let Some(mut memory) = self.0.take() else {
+            return;
+        };
         // What a large message took is not kept.
-        if self.size > LEAST || self.outgoing.capacity() > LEAST {
+        if memory.size > LEAST || memory.outgoing.capacity() > LEAST {
             return;
         }
-        let mut buffers = (
-            std::mem::take(&mut self.incoming),
-            std::mem::take(&mut self.outgoing),
-        );
-        buffers.0.clear();
-        buffers.1.clear();
+        memory.incoming.clear();
+        memory.outgoing.clear();
         // At the thread's end there may be nobody any more to keep them.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < KEPT {
-                spare.push(buffers);
+                spare.push(memory);
             }
         });
     }

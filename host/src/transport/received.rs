@@ -82,7 +82,10 @@ impl Received {
     /// The connection and what came over it behind the head; for another protocol.
     pub fn into_stream(mut self) -> Option<(TcpStream, BytesMut)> {
         match self.from {
-            From::Connection(stream) => Some((stream, std::mem::take(&mut self.buffers.incoming))),
+            From::Connection(stream) => {
+                let unread = std::mem::take(&mut self.buffers.incoming);
+                Some((stream, unread))
+            }
             From::Half(..) | From::Nowhere => None,
         }
     }
