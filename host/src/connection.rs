@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 use self::farewell::Left;
 use self::framing::{Fault, Framing, Limits, Violation};
 use crate::config::ListenerSettings;
+use crate::gather;
 use crate::generation::Listening;
 use crate::listener::{Handed, Place};
 use crate::proxy::{self, Forwarding};
@@ -712,7 +713,7 @@ impl AsyncWrite for Socket {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = stream(&mut this.stream).poll_write_vectored(cx, slices);
+        let written = gather::poll_write(&mut *stream(&mut this.stream), cx, slices);
         this.watch.blocked.store(written.is_pending(), Relaxed);
         written
     }

@@ -9,6 +9,7 @@ mod control;
 mod discovery;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gather;
 mod generation;
 mod grammar;
 mod health;

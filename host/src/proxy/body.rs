@@ -325,7 +325,8 @@ impl Passing {
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
-                self.exchange.progress(length);
+                let is_last = self.received.is_end_stream();
+                self.exchange.progress(length, is_last);
             }
             None => self.complete(),
             Some(Err(_)) => {

@@ -47,9 +47,11 @@ impl Exchange {
         }
     }
 
-    /// `bytes` more are on their way to the client.
-    pub fn progress(&mut self, bytes: usize) {
-        self.client.watch.waits_for_client();
+    /// `bytes` more are on their way to the client; `is_last`: the end comes at once.
+    pub fn progress(&mut self, bytes: usize, is_last: bool) {
+        if !is_last {
+            self.client.watch.waits_for_client();
+        }
         if let Some(open) = &mut self.open {
             open.waits_for_backend = false;
         }

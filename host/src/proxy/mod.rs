@@ -302,7 +302,6 @@ fn respond(
     headers::add_via(&mut parts.headers);
     // The backend's version ends here, as its connection does.
     parts.version = Version::HTTP_11;
-    client.watch.waits_for_client();
     let exchange = Exchange::new(client, pool, attempt, record.take());
     let body = ResponseBody::upstream(received, exchange);
     Ok(Response::from_parts(parts, body))

@@ -11,6 +11,7 @@ use http_body::Body;
 use tokio::io::AsyncWrite;
 
 use super::head::RequestHead;
+use crate::gather;
 use crate::grammar;
 
 /// What of a request is still to be written.
@@ -208,12 +209,12 @@ impl<B: RequestBody> Writing<B> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let head = &self.before[self.written..];
-        let written = if self.data.is_empty() && self.after.is_empty() {
-            // One buffer costs the kernel less than a list of them.
-            Pin::new(io).poll_write(cx, head)
-        } else {
-            let slices = [head, &self.data, self.after].map(IoSlice::new);
-            Pin::new(io).poll_write_vectored(cx, &slices)
+        let written = match self.data.is_empty() && self.after.is_empty() {
+            true => Pin::new(io).poll_write(cx, head),
+            false => {
+                let pieces = [head, &self.data, self.after].map(IoSlice::new);
+                gather::poll_write(io, cx, &pieces)
+            }
         };
         match ready!(written)? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
