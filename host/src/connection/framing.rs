@@ -61,12 +61,20 @@ enum Place {
     Trailers,
 }
 
-/// The beginning of the current line.
+/// The beginning of the current line, where the rest of it has not come.
 #[derive(Debug)]
 struct Line {
     bytes: [u8; LINE],
     length: usize,
     /// It goes on beyond what is kept.
+    cut: bool,
+}
+
+/// The beginning of a line, as much of it as is looked at.
+#[derive(Clone, Copy)]
+struct Beginning<'a> {
+    bytes: &'a [u8],
+    /// It goes on beyond that.
     cut: bool,
 }
 
@@ -131,11 +139,7 @@ impl Framing {
             head: 0,
             body: 0,
             carriage_return: false,
-            line: Line {
-                bytes: [0; LINE],
-                length: 0,
-                cut: false,
-            },
+            line: Line::default(),
             length: None,
             chunked: false,
             complete: false,
@@ -202,7 +206,8 @@ impl Framing {
             if bytes[0] != b'\n' {
                 return Err(malformed(0));
             }
-            let ended = self.end_of_line();
+            let kept = std::mem::take(&mut self.line);
+            let ended = self.end_of_line(kept.beginning());
             return ended
                 .map(|()| 1)
                 .map_err(|fault| Violation { at: 0, fault });
@@ -218,14 +223,25 @@ impl Framing {
         if let Some(at) = fragment {
             return Err(malformed(at));
         }
-        self.line.add(&bytes[..end]);
-        match bytes.get(end) {
-            None => Ok(end),
-            Some(b'\r') => {
+        let text = &bytes[..end];
+        match bytes[end..] {
+            // All of it is here, as nearly always: nothing is kept.
+            [b'\r', b'\n', ..] if self.line.is_empty() => {
+                let ended = self.end_of_line(Beginning::of(text));
+                ended
+                    .map(|()| end + 2)
+                    .map_err(|fault| Violation { at: end + 1, fault })
+            }
+            [] => {
+                self.line.add(text);
+                Ok(end)
+            }
+            [b'\r', ..] => {
+                self.line.add(text);
                 self.carriage_return = true;
                 Ok(end + 1)
             }
-            Some(_bare_line_feed) => Err(malformed(end)),
+            [_bare_line_feed, ..] => Err(malformed(end)),
         }
     }
 
@@ -244,16 +260,14 @@ impl Framing {
         }
     }
 
-    /// A whole line is there.
-    fn end_of_line(&mut self) -> Result<(), Fault> {
-        let next = self.after_line();
-        self.line.clear();
-        self.place = next?;
+    /// A whole line is there, which begins so.
+    fn end_of_line(&mut self, line: Beginning<'_>) -> Result<(), Fault> {
+        self.place = self.after_line(line)?;
         Ok(())
     }
 
-    fn after_line(&mut self) -> Result<Place, Fault> {
-        let empty = self.line.is_empty();
+    fn after_line(&mut self, line: Beginning<'_>) -> Result<Place, Fault> {
+        let empty = line.bytes.is_empty();
         match self.place {
             Place::Start if empty => Ok(Place::Start),
             Place::Start => {
@@ -261,8 +275,11 @@ impl Framing {
                 Ok(Place::Fields)
             }
             Place::Fields if empty => self.after_head(),
-            Place::Fields => self.field().map(|()| Place::Fields).ok_or(Fault::Malformed),
-            Place::ChunkSize => self.chunk(),
+            Place::Fields => self
+                .field(line)
+                .map(|()| Place::Fields)
+                .ok_or(Fault::Malformed),
+            Place::ChunkSize => self.chunk(line),
             Place::ChunkEnd if empty => Ok(Place::ChunkSize),
             Place::Trailers if empty => Ok(self.end_of_request()),
             Place::Trailers => Ok(Place::Trailers),
@@ -286,8 +303,8 @@ impl Framing {
         Place::Start
     }
 
-    fn chunk(&mut self) -> Result<Place, Fault> {
-        let size = self.line.chunk_size().ok_or(Fault::Malformed)?;
+    fn chunk(&mut self, line: Beginning<'_>) -> Result<Place, Fault> {
+        let size = grammar::chunk_size(line.bytes, line.cut).ok_or(Fault::Malformed)?;
         self.body = self.body.saturating_add(size);
         match size {
             _ if self.body > self.limits.body => Err(Fault::LargeBody),
@@ -296,17 +313,16 @@ impl Framing {
         }
     }
 
-    fn field(&mut self) -> Option<()> {
-        let line = self.line.bytes();
+    fn field(&mut self, line: Beginning<'_>) -> Option<()> {
         // What is no field is for hyper to refuse.
-        let Some(colon) = memchr(b':', line) else {
+        let Some(colon) = memchr(b':', line.bytes) else {
             return Some(());
         };
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        let (name, value) = (&line.bytes[..colon], &line.bytes[colon + 1..]);
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
-            let length = (!self.line.cut).then(|| grammar::length(value)).flatten()?;
+            let length = (!line.cut).then(|| grammar::length(value)).flatten()?;
             // Twice the same is once (RFC 9110, section 8.6).
             if self.length.is_some_and(|before| before != length) {
                 return None;
@@ -325,22 +341,35 @@ impl Line {
         self.cut |= kept < bytes.len();
     }
 
-    fn clear(&mut self) {
-        self.length = 0;
-        self.cut = false;
-    }
-
     fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+    fn beginning(&self) -> Beginning<'_> {
+        Beginning {
+            bytes: &self.bytes[..self.length],
+            cut: self.cut,
+        }
     }
+}
 
-    /// The size that a chunk begins with; extensions may follow.
-    fn chunk_size(&self) -> Option<u64> {
-        grammar::chunk_size(self.bytes(), self.cut)
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            bytes: [0; LINE],
+            length: 0,
+            cut: false,
+        }
+    }
+}
+
+impl<'a> Beginning<'a> {
+    /// What would be kept of this line.
+    fn of(line: &'a [u8]) -> Self {
+        Self {
+            bytes: &line[..line.len().min(LINE)],
+            cut: line.len() > LINE,
+        }
     }
 }
 

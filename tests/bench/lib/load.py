@@ -74,7 +74,8 @@ def at_rate(port, connections, rate, seconds, core):
 
 @contextlib.contextmanager
 def idle(port, count):
-    """So many connections, each of which was answered once and waits since."""
+    """So many connections, each of which was answered once and has waited since, two
+    seconds at least."""
     held = []
     try:
         for _ in range(count):
@@ -85,6 +86,7 @@ def idle(port, count):
             if answer.status != 200:
                 raise Failure(f"connection {len(held)} of {count} is answered with {answer.status}")
             held.append(connection)
+        time.sleep(2)
         yield
     finally:
         for connection in held:
