@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::Cause;
 use super::buffers::Buffers;
 use super::head::{AnswerHead, HeadReader, RequestHead};
-use super::received::{From, Received, Upload};
+use super::received::{Received, Source, Upload};
 use super::writing::{RequestBody, WriteError, Writing};
 
 /// An open connection that one request may use.
@@ -164,10 +164,10 @@ impl<B: RequestBody> Open<B> {
             persists,
         } = head;
         let persists = persists && self.refused.is_none();
-        let from = match self.refused.is_some() || self.writing.is_complete() {
+        let source = match self.refused.is_some() || self.writing.is_complete() {
             true => {
                 self.buffers.outgoing = self.writing.into_space();
-                From::Connection(self.stream)
+                Source::Connection(self.stream)
             }
             false => {
                 let (read, mut write) = self.stream.into_split();
@@ -177,9 +177,9 @@ impl<B: RequestBody> Open<B> {
                     // Why not, its request or its answer finds out as well.
                     written.await.is_ok().then_some(write)
                 });
-                From::Half(read, Upload(rest))
+                Source::Half(read, Upload(rest))
             }
         };
-        response.map(|()| Received::new(from, self.buffers, framing, persists))
+        response.map(|()| Received::new(source, self.buffers, framing, persists))
     }
 }

@@ -164,7 +164,9 @@ fn parse(head: Bytes, method: &Method) -> Result<AnswerHead, Malformed> {
     let persists = persists(&response);
     let framed = framing(&mut response, method)?;
     Ok(AnswerHead {
-        persists: persists && framed.is_trustworthy,
+        persists: persists
+            && framed.is_trustworthy
+            && !matches!(framed.framing, Framing::UntilClose),
         framing: framed.framing,
         response,
     })
@@ -416,16 +418,24 @@ mod tests {
     #[test]
     fn whether_a_connection_persists_is_as_rfc_9112_has_it() {
         for (text, persists) in [
-            ("HTTP/1.1 200 OK\r\n\r\n", true),
-            ("HTTP/1.1 200 OK\r\nConnection: x, Close\r\n\r\n", false),
+            ("HTTP/1.1 204 No Content\r\n\r\n", true),
+            // Its body ends with it.
+            ("HTTP/1.1 200 OK\r\n\r\n", false),
             (
-                "HTTP/1.1 200 OK\r\nConnection: x\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 204 No Content\r\nConnection: x, Close\r\n\r\n",
                 false,
             ),
-            ("HTTP/1.0 200 OK\r\n\r\n", false),
-            ("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", true),
             (
-                "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\n\r\n",
+                "HTTP/1.1 204 No Content\r\nConnection: x\r\nConnection: close\r\n\r\n",
+                false,
+            ),
+            ("HTTP/1.0 204 No Content\r\n\r\n", false),
+            (
+                "HTTP/1.0 204 No Content\r\nConnection: Keep-Alive\r\n\r\n",
+                true,
+            ),
+            (
+                "HTTP/1.0 204 No Content\r\nConnection: keep-alive, close\r\n\r\n",
                 false,
             ),
             (

@@ -17,7 +17,7 @@ use super::framing::{Framing, Piece};
 /// The body of an answer as it comes. Dropped before its end, it takes the connection
 /// with it.
 pub struct Received {
-    from: From,
+    source: Source,
     buffers: Buffers,
     framing: Framing,
     /// Another request may follow on the connection.
@@ -25,7 +25,7 @@ pub struct Received {
 }
 
 /// What a body is read from.
-pub enum From {
+pub enum Source {
     Connection(TcpStream),
     /// The request is still being sent.
     Half(OwnedReadHalf, Upload),
@@ -55,10 +55,10 @@ impl Upload {
 }
 
 impl Received {
-    /// A body that is framed so, read from `from`; the beginning of it may be in `buffers`.
-    pub fn new(from: From, buffers: Buffers, framing: Framing, persists: bool) -> Received {
+    /// A body that is framed so, read from `source`; the beginning of it may be in `buffers`.
+    pub fn new(source: Source, buffers: Buffers, framing: Framing, persists: bool) -> Received {
         Received {
-            from,
+            source,
             buffers,
             framing,
             persists,
@@ -71,30 +71,30 @@ impl Received {
         if !self.persists || !self.is_end_stream() || !self.buffers.incoming.is_empty() {
             return None;
         }
-        let stream = match std::mem::replace(&mut self.from, From::Nowhere) {
-            From::Connection(stream) => stream,
-            From::Half(read, mut upload) => read.reunite(upload.finished()?).ok()?,
-            From::Nowhere => return None,
+        let stream = match std::mem::replace(&mut self.source, Source::Nowhere) {
+            Source::Connection(stream) => stream,
+            Source::Half(read, mut upload) => read.reunite(upload.finished()?).ok()?,
+            Source::Nowhere => return None,
         };
         Some(Connection::reused(stream))
     }
 
     /// The connection and what came over it behind the head; for another protocol.
     pub fn into_stream(mut self) -> Option<(TcpStream, BytesMut)> {
-        match self.from {
-            From::Connection(stream) => {
+        match self.source {
+            Source::Connection(stream) => {
                 let unread = std::mem::take(&mut self.buffers.incoming);
                 Some((stream, unread))
             }
-            From::Half(..) | From::Nowhere => None,
+            Source::Half(..) | Source::Nowhere => None,
         }
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match &mut self.from {
-            From::Connection(stream) => self.buffers.poll_more(stream, cx),
-            From::Half(half, _) => self.buffers.poll_more(half, cx),
-            From::Nowhere => Poll::Ready(Ok(0)),
+        match &mut self.source {
+            Source::Connection(stream) => self.buffers.poll_more(stream, cx),
+            Source::Half(half, _) => self.buffers.poll_more(half, cx),
+            Source::Nowhere => Poll::Ready(Ok(0)),
         }
     }
 }
