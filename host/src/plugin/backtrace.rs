@@ -158,7 +158,9 @@ mod tests {
         for name in [name, nested, format!("_R{}", "INvB_".repeat(180))] {
             assert!(readable(&name).len() <= MANGLED, "{name}");
         }
-        assert!(begin.elapsed() < Duration::from_millis(500));
+        // Written out, they would be more text than there is memory: no machine is so slow
+        // that this could be mistaken for it.
+        assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
     proptest! {
