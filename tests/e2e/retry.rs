@@ -122,6 +122,24 @@ async fn a_kept_connection_that_the_backend_closed_is_no_error() {
     }
 }
 
+/// What cannot be sent twice is not sent on a connection that is known to be closed.
+#[tokio::test]
+async fn a_kept_connection_that_the_backend_closed_gets_no_post() {
+    let backend = Backend::named("a").keep_alive_requests(1).start();
+    let proxy = Proxy::start(Config::balanced([&backend]).global("workers = 1")).await;
+    let mut client = Client::connect(proxy.address()).await;
+    for number in 1..=20 {
+        client
+            .send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi")
+            .await;
+        assert_eq!(client.response().await.text(), "a");
+        backend
+            .until("its close", |seen| seen.closed == number)
+            .await;
+    }
+    assert_eq!(backend.seen().requests, 20);
+}
+
 #[tokio::test]
 async fn kept_connections_that_backends_close_are_no_error_under_load() {
     let backends = ["a", "b"].map(|name| Backend::named(name).keep_alive_requests(3).start());

@@ -58,6 +58,24 @@ async fn half_a_request_head_is_408() {
     assert_eq!(backend.seen().opened, 0);
 }
 
+/// Neither the time after which a connection rests, which is shorter, nor the one that it
+/// may wait for its next request.
+#[tokio::test]
+async fn a_later_request_head_has_as_long_as_the_first() {
+    let backend = Backend::named("a").start();
+    let listener = "header-timeout = \"3s\"\nkeep-alive = \"1h\"";
+    let proxy = Proxy::start(Config::balanced([&backend]).listener(listener)).await;
+    let mut client = Client::connect(proxy.address()).await;
+    assert_eq!(client.get("/").await.text(), "a");
+    client.send("GET / HTTP/1.1\r\nHo").await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    client.send("st: h\r\n\r\n").await;
+    assert_eq!(client.response().await.text(), "a");
+    client.send("GET / HTTP/1.1\r\nHo").await;
+    let answer = String::from_utf8_lossy(&client.rest().await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let backend = Backend::named("a").start();
