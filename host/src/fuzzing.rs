@@ -9,12 +9,14 @@ mod reference;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 
 use crate::config;
 use crate::connection::framing::{Framing, Limits, Violation};
+use crate::proxy::headers::Found;
 use crate::proxy::{self, Forwarding};
+use crate::strategy::Inbound;
 use crate::transport;
 
 const LIMITS: Limits = Limits {
@@ -100,20 +102,27 @@ pub fn forwarded(data: &[u8]) {
     ) else {
         return;
     };
-    let names = [FORWARDED.as_str(), "x-forwarded-for", "x-forwarded-host"];
+    let names = ["forwarded", "x-forwarded-for", "x-forwarded-host"].map(HeaderName::from_static);
     for address in [IpAddr::from([10, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
         for trusted in [false, true] {
             let mut map = HeaderMap::new();
-            for name in names {
+            for name in &names {
                 map.append(name, earlier.clone());
             }
-            Forwarding::new(address, trusted).apply(&mut map, Some(&host));
-            for name in names {
-                assert_eq!(map.get_all(name).iter().count(), 1, "{name}");
-            }
-            let node = map["x-forwarded-for"].as_bytes();
+            let found = Found::among(&map);
+            let forwarding = Forwarding::new(address, trusted);
+            let added = Some(forwarding.apply(&mut map, &found, Some(&host)));
+            let inbound = Inbound {
+                headers: map,
+                added,
+                ..Inbound::default()
+            };
+            let [said, node, _] = names.each_ref().map(|name| {
+                let values: Vec<_> = inbound.values(name).collect();
+                assert_eq!(values.len(), 1, "{name}");
+                values[0].as_bytes()
+            });
             assert!(node.ends_with(address.to_string().as_bytes()));
-            let said = map[FORWARDED].as_bytes();
             assert!(said.ends_with(b";proto=http"));
             if !trusted {
                 assert_eq!(node, address.to_string().as_bytes());

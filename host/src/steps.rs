@@ -15,7 +15,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use crate::config;
 use crate::connection::framing::{Framing, Limits};
 use crate::pool::{Pool, Sample};
-use crate::proxy::{Forwarding, headers};
+use crate::proxy::Forwarding;
+use crate::proxy::headers::{self, Found};
 use crate::telemetry::metrics::BackendCounts;
 use crate::timer::Alarm;
 use crate::transport::{self, Connection, HeadReader, RequestHead, Reuse, Upstream};
@@ -27,6 +28,10 @@ const REQUEST: &[u8] = b"GET /path?query HTTP/1.1\r\nHost: example.org\r\n\
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n\
     Date: Fri, 27 Nov 2026 20:00:00 GMT\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\
     Connection: keep-alive\r\n\r\nok\n";
+/// What the proxy adds to a request of a client.
+const ADDED: &[u8] = b"x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\n\
+    x-forwarded-host: example.org\r\nforwarded: for=127.0.0.1;host=example.org;proto=http\r\n\
+    via: 1.1 anubis\r\n";
 const POOLS: [usize; 4] = [3, 10, 100, 1_000];
 
 /// One step, ready to be taken as often as wanted.
@@ -104,11 +109,11 @@ fn forwarded() -> Step {
     let forwarding = Forwarding::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false);
     Step::new("request's headers, cloned and forwarded", move || {
         let mut map = map.clone();
+        let found = Found::among(&map);
         headers::strip_hop_by_hop(&mut map);
         headers::strip_claims(&mut map, false);
         let host = map.get(http::header::HOST).cloned();
-        forwarding.apply(&mut map, host.as_ref());
-        headers::add_via(&mut map);
+        black_box(forwarding.apply(&mut map, &found, host.as_ref()));
         black_box(map);
     })
 }
@@ -133,6 +138,7 @@ fn written() -> Step {
             target: &target,
             headers: &map,
             host: None,
+            added: ADDED,
         };
         head.write(&mut out, false);
         black_box(&out);

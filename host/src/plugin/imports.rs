@@ -140,7 +140,7 @@ fn authority(inbound: &Inbound) -> String {
 /// All values of a header, joined as RFC 9110, 5.3 allows.
 fn header(inbound: &Inbound, name: &str) -> Option<String> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-    let mut values = inbound.headers.get_all(name).iter();
+    let mut values = inbound.values(&name);
     let mut joined = String::from_utf8_lossy(values.next()?.as_bytes()).into_owned();
     for value in values {
         joined.push_str(", ");

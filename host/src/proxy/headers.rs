@@ -4,7 +4,9 @@
 //! to its connection goes, then ours are added. So nothing that a client
 //! writes into `Connection` can take away what the proxy says.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap,
@@ -12,13 +14,16 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 
+use crate::strategy::Added;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-static HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     TE,
@@ -52,12 +57,12 @@ const VIA_SELF: HeaderValue = HeaderValue::from_static("1.1 anubis");
 /// the fields that `Connection` nominates, the well-known ones, and those for
 /// the authentication of proxies. `Host` and framing cannot be nominated away.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        strip_nominated(headers);
-        headers.remove(CONNECTION);
-    }
     // Found by looking at the few that are there: hashing every name that could be costs
     // more than all of that.
+    if !headers.keys().any(ends_here) {
+        return;
+    }
+    strip_nominated(headers);
     while let Some(name) = headers.keys().find(|name| ends_here(name)).cloned() {
         headers.remove(name);
     }
@@ -89,20 +94,61 @@ fn strip_nominated(headers: &mut HeaderMap) {
     }
 }
 
+/// Which fields of a request are there that something is to be done about. One look at
+/// the few that are there costs less than a search for each that could be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Found {
+    /// `Content-Length` or `Transfer-Encoding`.
+    pub framing: bool,
+    pub te: bool,
+    pub upgrade: bool,
+    pub expect: bool,
+    /// [`strip_hop_by_hop`] has something to do.
+    pub hop_by_hop: bool,
+    /// [`strip_claims`] may have something to do.
+    pub claims: bool,
+    /// Some that [`Forwarding::apply`] replaces.
+    replaced: bool,
+}
+
+impl Found {
+    /// Those of these headers.
+    pub fn among(headers: &HeaderMap) -> Found {
+        let mut found = Found::default();
+        for name in headers.keys() {
+            found.hop_by_hop |= ends_here(name);
+            match name.as_str() {
+                "content-length" | "transfer-encoding" => found.framing = true,
+                "te" => found.te = true,
+                "upgrade" => found.upgrade = true,
+                "expect" => found.expect = true,
+                "forwarded" => found.replaced = true,
+                name if is_ours(name) => found.replaced = true,
+                name => found.claims |= may_claim(name),
+            }
+        }
+        found
+    }
+}
+
 /// Removes what a client claims about itself beyond what the proxy replaces: from
 /// all but `trusted` ones further `X-Forwarded-` fields and `X-Real-IP`; from
 /// everybody names that a backend's CGI-like interface could not tell from those
 /// and from the framing, such as `X_Forwarded_For`.
 pub fn strip_claims(headers: &mut HeaderMap, trusted: bool) {
     let is_claim = |name: &&HeaderName| match name.as_str() {
-        twin if twin.as_bytes().contains(&b'_') => is_of_proxies(&twin.replace('_', "-")),
-        name if name.starts_with("x-") => !trusted && is_of_proxies(name) && !is_ours(name),
-        _ => false,
+        name if !may_claim(name) => false,
+        twin if twin.contains('_') => is_of_proxies(&twin.replace('_', "-")),
+        name => !trusted && is_of_proxies(name) && !is_ours(name),
     };
     let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
     for name in claims {
         headers.remove(name);
     }
+}
+
+fn may_claim(name: &str) -> bool {
+    name.starts_with("x-") || name.contains('_')
 }
 
 /// Removes from trailers what may stand in a head only (RFC 9110 section 6.5.1):
@@ -178,8 +224,16 @@ pub struct Forwarding {
     /// The peer is a proxy whose own account is believed and extended.
     trusted: bool,
     forwarded_for: HeaderValue,
-    /// `Forwarded` for the last `Host` seen.
-    forwarded: std::cell::RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// For the last `Host` seen.
+    last: RefCell<Option<Account>>,
+}
+
+/// What is said of a client that asked for a host.
+struct Account {
+    host: Option<HeaderValue>,
+    /// Its element of `Forwarded`.
+    element: HeaderValue,
+    added: Arc<Added>,
 }
 
 impl Forwarding {
@@ -189,14 +243,15 @@ impl Forwarding {
             address,
             trusted,
             forwarded_for: value(&address.to_string()),
-            forwarded: std::cell::RefCell::default(),
+            last: RefCell::default(),
         }
     }
 
     /// The last request that was forwarded was for this host.
     pub fn has_seen(&self, host: &HeaderValue) -> bool {
-        let last = self.forwarded.borrow();
-        last.as_ref().is_some_and(|(known, _)| known == host)
+        let last = self.last.borrow();
+        last.as_ref()
+            .is_some_and(|last| last.host.as_ref() == Some(host))
     }
 
     /// The peer is a proxy whose own account is believed.
@@ -204,56 +259,64 @@ impl Forwarding {
         self.trusted
     }
 
-    /// Sets `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239).
-    /// What an untrusted client sent under these names is replaced; a trusted
-    /// proxy's lists get this hop appended, and its host and protocol stand.
-    pub fn apply(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+    /// Says who is forwarded for, in `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`
+    /// (RFC 7239), and that it came through this proxy, in `Via`: by what is to be added
+    /// to these headers. What an untrusted client sent under these names, which was
+    /// `found`, is removed; a trusted proxy's lists get this hop appended, and its host and
+    /// protocol stand.
+    pub fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        found: &Found,
+        host: Option<&HeaderValue>,
+    ) -> Arc<Added> {
+        let mut last = self.last.borrow_mut();
+        let known = last.take().filter(|last| last.host.as_ref() == host);
+        let last = last.insert(known.unwrap_or_else(|| self.account(host)));
         if self.trusted {
-            self.extend(headers, host);
-        } else {
-            self.replace(headers, host);
+            self.extend(headers, &last.element, host);
+        } else if found.replaced {
+            for name in [
+                FORWARDED,
+                X_FORWARDED_FOR,
+                X_FORWARDED_PROTO,
+                X_FORWARDED_HOST,
+            ] {
+                headers.remove(name);
+            }
+        }
+        Arc::clone(&last.added)
+    }
+
+    fn account(&self, host: Option<&HeaderValue>) -> Account {
+        // A copy: the original is a part of the buffer that it came in, which would be kept
+        // for it.
+        let host = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok());
+        let asked = host.as_ref().and_then(|host| host.to_str().ok());
+        let element = value(&forwarded_element(self.address, asked.unwrap_or_default()));
+        let replaced = [
+            (X_FORWARDED_FOR, Some(self.forwarded_for.clone())),
+            (X_FORWARDED_PROTO, Some(PROTOCOL)),
+            (X_FORWARDED_HOST, host.clone()),
+            (FORWARDED, Some(element.clone())),
+        ];
+        let replaced = replaced.into_iter().filter(|_| !self.trusted);
+        let replaced = replaced.filter_map(|(name, value)| Some((name, value?)));
+        Account {
+            host,
+            element,
+            added: Arc::new(replaced.chain([(VIA, VIA_SELF)]).collect()),
         }
     }
 
-    fn replace(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        headers.insert(X_FORWARDED_FOR, self.forwarded_for.clone());
-        headers.insert(X_FORWARDED_PROTO, PROTOCOL);
-        match host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-            None => headers.remove(X_FORWARDED_HOST),
-        };
-        headers.insert(FORWARDED, self.forwarded(host));
-    }
-
-    fn extend(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+    fn extend(&self, headers: &mut HeaderMap, element: &HeaderValue, host: Option<&HeaderValue>) {
         append_to_list(headers, X_FORWARDED_FOR, &self.forwarded_for);
-        append_to_list(headers, FORWARDED, &self.forwarded(host));
+        append_to_list(headers, FORWARDED, element);
         if !headers.contains_key(X_FORWARDED_PROTO) {
             headers.insert(X_FORWARDED_PROTO, PROTOCOL);
         }
         if let Some(host) = host.filter(|_| !headers.contains_key(X_FORWARDED_HOST)) {
             headers.insert(X_FORWARDED_HOST, host.clone());
-        }
-    }
-
-    fn forwarded(&self, host: Option<&HeaderValue>) -> HeaderValue {
-        let mut last = self.forwarded.borrow_mut();
-        let none = HeaderValue::from_static("");
-        let host = host.unwrap_or(&none);
-        match &*last {
-            Some((known, forwarded)) if known == host => forwarded.clone(),
-            _ => {
-                let forwarded = value(&forwarded_element(
-                    self.address,
-                    host.to_str().unwrap_or_default(),
-                ));
-                // A copy: the original is a part of the buffer that it came in, which
-                // would be kept for it.
-                *last = HeaderValue::from_bytes(host.as_bytes())
-                    .ok()
-                    .map(|host| (host, forwarded.clone()));
-                forwarded
-            }
         }
     }
 }
@@ -309,6 +372,7 @@ fn value(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::strategy::Inbound;
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         lines
@@ -352,22 +416,68 @@ mod tests {
         assert_eq!(left, ["content-length", "host", "x-other"]);
     }
 
+    /// What is sent of these headers, line for line.
+    fn sent(forwarding: &Forwarding, mut headers: HeaderMap, host: &'static str) -> Inbound {
+        let found = Found::among(&headers);
+        let host = HeaderValue::from_static(host);
+        let added = Some(forwarding.apply(&mut headers, &found, Some(&host)));
+        Inbound {
+            headers,
+            added,
+            ..Inbound::default()
+        }
+    }
+
+    fn only(sent: &Inbound, name: &'static str) -> HeaderValue {
+        let name = HeaderName::from_static(name);
+        let values: Vec<_> = sent.values(&name).collect();
+        assert_eq!(values.len(), 1, "{name}");
+        values[0].clone()
+    }
+
     #[test]
     fn a_client_cannot_claim_to_be_someone_else() {
-        let mut map = headers(&[
+        for claim in [
             ("x-forwarded-for", "9.9.9.9"),
             ("forwarded", "for=9.9.9.9"),
             ("x-forwarded-proto", "https"),
-        ]);
-        let host = HeaderValue::from_static("shop.example:8080");
-        Forwarding::new([10, 0, 0, 1].into(), false).apply(&mut map, Some(&host));
-        assert_eq!(map["x-forwarded-for"], "10.0.0.1");
-        assert_eq!(map["x-forwarded-proto"], "http");
-        assert_eq!(map["x-forwarded-host"], "shop.example:8080");
-        assert_eq!(
-            map["forwarded"],
-            "for=10.0.0.1;host=\"shop.example:8080\";proto=http"
-        );
+            ("x-forwarded-host", "other.example"),
+        ] {
+            let forwarding = Forwarding::new([10, 0, 0, 1].into(), false);
+            let sent = sent(&forwarding, headers(&[claim, claim]), "shop.example:8080");
+            assert_eq!(only(&sent, "x-forwarded-for"), "10.0.0.1");
+            assert_eq!(only(&sent, "x-forwarded-proto"), "http");
+            assert_eq!(only(&sent, "x-forwarded-host"), "shop.example:8080");
+            assert_eq!(
+                only(&sent, "forwarded"),
+                "for=10.0.0.1;host=\"shop.example:8080\";proto=http"
+            );
+            assert_eq!(only(&sent, "via"), "1.1 anubis");
+        }
+    }
+
+    /// What is not found is not looked for.
+    #[test]
+    fn whatever_has_to_go_is_found() {
+        let found = |name: &str| Found::among(&headers(&[("x-mine", ""), (name, "1")]));
+        for name in &HOP_BY_HOP {
+            assert!(found(name.as_str()).hop_by_hop, "{name}");
+        }
+        for name in ["x-real-ip", "x-forwarded-port", "x_mine", "content_length"] {
+            assert!(found(name).claims, "{name}");
+        }
+        for name in [
+            FORWARDED,
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+        ] {
+            assert!(found(name.as_str()).replaced, "{name}");
+        }
+        assert!(found("content-length").framing && found("transfer-encoding").framing);
+        assert!(found("te").te && found("upgrade").upgrade && found("expect").expect);
+        let found = found("cookie");
+        assert!(!found.framing && !found.hop_by_hop && !found.replaced);
     }
 
     #[test]
@@ -396,28 +506,25 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is_extended() {
-        let mut map = headers(&[
+        let map = headers(&[
             ("x-forwarded-for", "9.9.9.9"),
             ("x-forwarded-for", "8.8.8.8"),
             ("x-forwarded-proto", "https"),
         ]);
-        let host = HeaderValue::from_static("a");
-        Forwarding::new("::1".parse().expect("an address"), true).apply(&mut map, Some(&host));
-        assert_eq!(map["x-forwarded-for"], "9.9.9.9, 8.8.8.8, ::1");
-        assert_eq!(map["x-forwarded-proto"], "https");
-        assert_eq!(map["forwarded"], "for=\"[::1]\";host=a;proto=http");
+        let forwarding = Forwarding::new("::1".parse().expect("an address"), true);
+        let sent = sent(&forwarding, map, "a");
+        assert_eq!(only(&sent, "x-forwarded-for"), "9.9.9.9, 8.8.8.8, ::1");
+        assert_eq!(only(&sent, "x-forwarded-proto"), "https");
+        assert_eq!(only(&sent, "forwarded"), "for=\"[::1]\";host=a;proto=http");
     }
 
     #[test]
     fn forwarded_follows_the_host_of_each_request() {
         let forwarding = Forwarding::new([10, 0, 0, 1].into(), false);
         for host in ["a", "b", "b"] {
-            let mut map = HeaderMap::new();
-            forwarding.apply(&mut map, Some(&HeaderValue::from_static(host)));
-            assert_eq!(
-                map["forwarded"],
-                format!("for=10.0.0.1;host={host};proto=http").as_str()
-            );
+            let sent = sent(&forwarding, HeaderMap::new(), host);
+            let expected = format!("for=10.0.0.1;host={host};proto=http");
+            assert_eq!(only(&sent, "forwarded"), expected.as_str());
         }
     }
 

@@ -13,18 +13,13 @@ const BITS: u32 = 53;
 /// configured or the request has none of it. The same everywhere and for ever:
 /// several proxies, and the same one after a restart, agree.
 pub fn of(setting: &HashKey, head: &Inbound) -> Option<u64> {
-    let header = |name| {
-        head.headers
-            .get(name)
-            .map(|value: &http::HeaderValue| value.as_bytes())
-    };
     match setting {
         HashKey::Random => None,
         HashKey::ClientAddress => match head.client? {
             std::net::IpAddr::V4(address) => Some(hash(&address.octets())),
             std::net::IpAddr::V6(address) => Some(hash(&address.octets())),
         },
-        HashKey::Header(name) => header(name).map(hash),
+        HashKey::Header(name) => head.values(name).next().map(|value| hash(value.as_bytes())),
         HashKey::Cookie(name) => cookie(head, name).map(hash),
         HashKey::Path => Some(hash(head.uri.path().as_bytes())),
         HashKey::Query(name) => query(head.uri.query()?, name).map(hash),

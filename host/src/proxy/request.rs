@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::body::{KeepError, RequestBody};
 use super::error::Refusal;
-use super::headers;
+use super::headers::{self, Found};
 use super::sticky::Session;
 use crate::connection::Client;
 use crate::strategy::Inbound;
@@ -44,7 +44,10 @@ pub struct Upgrade {
 impl Outgoing {
     /// Checks `request` and prepares its head for forwarding.
     pub fn accept(mut request: Request<Incoming>, client: &Client) -> Result<Outgoing, Refusal> {
-        check_framing(request.version(), request.headers())?;
+        let found = Found::among(request.headers());
+        if found.framing {
+            check_framing(request.version(), request.headers())?;
+        }
         check_length(request.body(), client)?;
         let absolute = check_target(
             request.method(),
@@ -53,13 +56,22 @@ impl Outgoing {
             request.headers(),
             |host| client.forwarding.has_seen(host),
         )?;
-        let upgrade = wanted_upgrade(&mut request);
-        let trailers = headers::takes_trailers(request.headers());
+        let upgrade = match found.upgrade {
+            true => wanted_upgrade(&mut request),
+            false => None,
+        };
+        let trailers = found.te && headers::takes_trailers(request.headers());
         let (parts, body) = request.into_parts();
         let mut map = parts.headers;
-        expect_continue(&mut map)?;
-        headers::strip_hop_by_hop(&mut map);
-        headers::strip_claims(&mut map, client.forwarding.is_trusted());
+        if found.expect {
+            expect_continue(&mut map)?;
+        }
+        if found.hop_by_hop {
+            headers::strip_hop_by_hop(&mut map);
+        }
+        if found.claims {
+            headers::strip_claims(&mut map, client.forwarding.is_trusted());
+        }
         let uri = match absolute {
             None => parts.uri,
             Some(Absolute { path, authority }) => {
@@ -75,12 +87,12 @@ impl Outgoing {
             headers::set_upgrade(&mut map, upgrade.protocol.clone());
         }
         let host = map.get(HOST).cloned();
-        client.forwarding.apply(&mut map, host.as_ref());
-        headers::add_via(&mut map);
+        let added = client.forwarding.apply(&mut map, &found, host.as_ref());
         let mut head = Inbound {
             method: parts.method,
             uri,
             headers: map,
+            added: Some(added),
             client: Some(client.address.ip()),
         };
         let body = RequestBody::new(body, client);
@@ -164,6 +176,7 @@ impl Outgoing {
             target: &self.head.uri,
             headers: &self.head.headers,
             host,
+            added: self.head.added(),
         }
     }
 
@@ -338,9 +351,6 @@ fn expect_continue(map: &mut HeaderMap) -> Result<(), Refusal> {
 /// A switch is only forwarded for a request without a body: otherwise bytes of
 /// the body could be taken for the new protocol, or the other way round.
 fn wanted_upgrade(request: &mut Request<Incoming>) -> Option<Upgrade> {
-    if !request.headers().contains_key(http::header::UPGRADE) {
-        return None;
-    }
     let has_body = !http_body::Body::is_end_stream(request.body());
     if has_body || request.version() != Version::HTTP_11 {
         return None;

@@ -8,6 +8,7 @@
 
 mod conduct;
 mod fallback;
+mod inbound;
 mod meter;
 mod picker;
 mod plan;
@@ -20,15 +21,15 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::StatusCode;
 
 use crate::pool::Row;
 
 pub use conduct::Standing;
 pub(crate) use fallback::pick as fallback;
+pub use inbound::{Added, Inbound};
 pub use picker::Picker;
 pub(crate) use plan::Plan;
 pub use plan::Routing;
@@ -54,17 +55,6 @@ pub struct PickRequest {
     pub generation: u32,
     /// 0 for the first try.
     pub attempt: u32,
-}
-
-/// The request head that is being picked for. A plugin that imports `inbound`
-/// reads it during its pick; the head is moved into the plugin's store and back
-/// (no copy), which is why it has a `Default`.
-#[derive(Debug, Clone, Default)]
-pub struct Inbound {
-    pub method: Method,
-    pub uri: Uri,
-    pub headers: HeaderMap,
-    pub client: Option<IpAddr>,
 }
 
 /// What was decided.

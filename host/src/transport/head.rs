@@ -28,6 +28,8 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// Written in the place of the `Host` that `headers` have, or where they have none.
     pub host: Option<&'a HeaderValue>,
+    /// Further fields, as they are written: each line with its end.
+    pub added: &'a [u8],
 }
 
 impl RequestHead<'_> {
@@ -59,6 +61,7 @@ impl RequestHead<'_> {
                 field(name, value);
             }
         }
+        add(self.added);
         add(b"\r\n");
     }
 }
@@ -145,14 +148,16 @@ fn parse(head: Bytes, method: &Method) -> Result<AnswerHead, Malformed> {
     *response.headers_mut() = spare::take();
     let headers = response.headers_mut();
     headers.reserve(parsed.headers.len().max(spare::ROOM));
+    let mut said = Said::default();
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes());
-        // Parts of the head: nothing is copied.
+        let name = name.map_err(|_| Malformed::Head)?;
+        if said.take(&name, field.value) {
+            continue;
+        }
+        // A part of the head: nothing is copied.
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value));
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(Malformed::Head);
-        };
-        headers.append(name, value);
+        headers.append(name, value.map_err(|_| Malformed::Head)?);
     }
     if let Some(reason) = parsed
         .reason
@@ -161,40 +166,112 @@ fn parse(head: Bytes, method: &Method) -> Result<AnswerHead, Malformed> {
     {
         response.extensions_mut().insert(reason);
     }
-    let persists = persists(&response);
-    let framed = framing(&mut response, method)?;
+    let framing = said.framing(response.version(), status, method)?;
+    if said.lies() {
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
     Ok(AnswerHead {
-        persists: persists
-            && framed.is_trustworthy
-            && !matches!(framed.framing, Framing::UntilClose),
-        framing: framed.framing,
+        persists: said.persists(response.version(), status)
+            && !said.lies()
+            && !matches!(framing, Framing::UntilClose),
+        framing,
         response,
     })
 }
 
-struct Framed {
-    framing: Framing,
-    /// Whoever sent it agrees with us on where it ends.
-    is_trustworthy: bool,
+/// What an answer's fields say of the connection and of where the answer ends.
+#[derive(Debug, Default)]
+struct Said {
+    closes: bool,
+    keeps: bool,
+    /// Fields that name transfer codings.
+    codings: u32,
+    /// Coded as something else than chunked.
+    otherwise_coded: bool,
+    length: Option<u64>,
+    /// There is a length that is none, or one that is not the other one.
+    length_is_wrong: bool,
 }
 
-/// RFC 9112, section 6.3. A `Content-Length` beside a transfer coding is not to be
-/// believed and not to be passed on: it is removed.
-fn framing(response: &mut Response<()>, method: &Method) -> Result<Framed, Malformed> {
-    let chunked = is_chunked(response)?;
-    let headers = response.headers_mut();
-    let is_trustworthy = !chunked || headers.remove(CONTENT_LENGTH).is_none();
-    let length = declared_length(headers)?;
-    let framing = match (chunked, length) {
-        _ if never_has_body(response.status(), method) => Framing::Length(0),
-        (true, _) => Framing::Chunked(Chunked::default()),
-        (false, Some(length)) => Framing::Length(length),
-        (false, None) => Framing::UntilClose,
-    };
-    Ok(Framed {
-        framing,
-        is_trustworthy,
-    })
+impl Said {
+    /// Takes note of a field; of no use to anybody else: it is not to be passed on.
+    fn take(&mut self, name: &HeaderName, value: &[u8]) -> bool {
+        if name == CONTENT_LENGTH {
+            self.declare(value);
+        } else if name == TRANSFER_ENCODING {
+            self.codings += 1;
+            self.otherwise_coded |= !value.eq_ignore_ascii_case(b"chunked");
+        } else if name == CONNECTION {
+            return self.connection(value);
+        }
+        false
+    }
+
+    /// All lengths that are declared, also in one field, must be the same (RFC 9110,
+    /// section 8.6).
+    fn declare(&mut self, value: &[u8]) {
+        for length in value.split(|byte| *byte == b',').map(grammar::length) {
+            self.length_is_wrong |=
+                length.is_none() || self.length.is_some_and(|it| Some(it) != length);
+            self.length = length;
+        }
+    }
+
+    /// Whether it is about the connection only, and about no field.
+    fn connection(&mut self, value: &[u8]) -> bool {
+        let mut is_all = true;
+        for option in value.split(|byte| *byte == b',').map(grammar::trim) {
+            let closes = option.eq_ignore_ascii_case(b"close");
+            let keeps = option.eq_ignore_ascii_case(b"keep-alive");
+            self.closes |= closes;
+            self.keeps |= keeps;
+            is_all &= closes || keeps;
+        }
+        is_all
+    }
+
+    /// RFC 9112, section 6.3.
+    fn framing(
+        &self,
+        version: Version,
+        status: StatusCode,
+        method: &Method,
+    ) -> Result<Framing, Malformed> {
+        match self.codings {
+            0 => {}
+            // Not of HTTP/1.0 (RFC 9112, section 6.1).
+            _ if version == Version::HTTP_10 => return Err(Malformed::Head),
+            1 if !self.otherwise_coded => {}
+            // Other codings than `chunked` would have to be undone here, because they are
+            // announced to one hop only (RFC 9112, section 6.1); no request asks for any.
+            _ => return Err(Malformed::Coding),
+        }
+        if self.length_is_wrong && self.codings == 0 {
+            return Err(Malformed::Length);
+        }
+        Ok(match self.length {
+            _ if never_has_body(status, method) => Framing::Length(0),
+            _ if self.codings > 0 => Framing::Chunked(Chunked::default()),
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        })
+    }
+
+    /// A length beside a transfer coding is not to be believed and not to be passed on
+    /// (RFC 9112, section 6.3); nor does whoever sent it agree with us for sure on where the
+    /// answer ends.
+    fn lies(&self) -> bool {
+        self.codings > 0 && (self.length.is_some() || self.length_is_wrong)
+    }
+
+    /// RFC 9112, section 9.3. What follows a 101 is another protocol.
+    fn persists(&self, version: Version, status: StatusCode) -> bool {
+        let is_kept = match version {
+            Version::HTTP_10 => self.keeps,
+            _ => true,
+        };
+        is_kept && !self.closes && status != StatusCode::SWITCHING_PROTOCOLS
+    }
 }
 
 fn never_has_body(status: StatusCode, method: &Method) -> bool {
@@ -204,58 +281,6 @@ fn never_has_body(status: StatusCode, method: &Method) -> bool {
         StatusCode::NOT_MODIFIED,
     ];
     method == Method::HEAD || by_status.contains(&status)
-}
-
-/// Other codings than `chunked` would have to be undone here, because they are announced
-/// to one hop only (RFC 9112, section 6.1), and no request asks for any.
-fn is_chunked(response: &Response<()>) -> Result<bool, Malformed> {
-    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(false),
-        // Not of HTTP/1.0 (RFC 9112, section 6.1).
-        (Some(_), _) if response.version() == Version::HTTP_10 => Err(Malformed::Head),
-        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        _ => Err(Malformed::Coding),
-    }
-}
-
-/// All that are declared, also in one field, must be the same (RFC 9110, section 8.6).
-fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
-    let values = headers.get_all(CONTENT_LENGTH).iter();
-    let mut lengths = values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(grammar::length);
-    let Some(first) = lengths.next() else {
-        return Ok(None);
-    };
-    match first.is_some() && lengths.all(|length| length == first) {
-        true => Ok(first),
-        false => Err(Malformed::Length),
-    }
-}
-
-/// RFC 9112, section 9.3. What follows a 101 is another protocol.
-fn persists(response: &Response<()>) -> bool {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return false;
-    }
-    let mut options = response
-        .headers()
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(grammar::trim);
-    match response.version() {
-        Version::HTTP_10 => {
-            let mut keeps = false;
-            let closes = options.any(|option| {
-                keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-                option.eq_ignore_ascii_case(b"close")
-            });
-            keeps && !closes
-        }
-        _ => !options.any(|option| option.eq_ignore_ascii_case(b"close")),
-    }
 }
 
 #[cfg(test)]
@@ -297,12 +322,14 @@ mod tests {
             target: &target,
             headers: &headers,
             host: None,
+            added: b"via: us\r\n",
         };
         let expected = "before POST /a/b?c=d HTTP/1.1\r\nx: 1\r\nx: 2\r\nhost: theirs\r\n\
-            transfer-encoding: chunked\r\n\r\n";
+            transfer-encoding: chunked\r\nvia: us\r\n\r\n";
         assert_eq!(written(&head, true), expected);
         head.host = Some(&ours);
-        let expected = "before POST /a/b?c=d HTTP/1.1\r\nhost: ours\r\nx: 1\r\nx: 2\r\n\r\n";
+        let expected =
+            "before POST /a/b?c=d HTTP/1.1\r\nhost: ours\r\nx: 1\r\nx: 2\r\nvia: us\r\n\r\n";
         assert_eq!(written(&head, false), expected);
         let star = Uri::from_static("*");
         head.target = &star;

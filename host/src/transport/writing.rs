@@ -333,6 +333,7 @@ mod tests {
             target: &target,
             headers,
             host: None,
+            added: b"",
         };
         let mut writing = Writing::new(&head, body, b"left from before".to_vec());
         let mut io = Trickle {
@@ -390,6 +391,7 @@ mod tests {
             target: &target,
             headers: &with(CONTENT_LENGTH, "3"),
             host: None,
+            added: b"",
         };
         let mut writing = Writing::new(&head, Frames::of(&[b"one".to_vec()]), Vec::new());
         let mut io = Trickle {

@@ -90,6 +90,7 @@ pub(in crate::toolkit) fn inbound(request: &PickRequest) -> Inbound {
             .parse()
             .unwrap_or_else(|_| Uri::from_static("/")),
         headers,
+        added: None,
         client: Some(IpAddr::V4(Ipv4Addr::from_bits(client as u32))),
     }
 }
