@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod connection;
 mod control;
+mod direct;
 mod discovery;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

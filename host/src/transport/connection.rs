@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use http::{Method, Response};
 use tokio::net::TcpStream;
@@ -15,6 +15,7 @@ use super::buffers::Buffers;
 use super::head::{AnswerHead, HeadReader, RequestHead};
 use super::received::{Received, Source, Upload};
 use super::writing::{RequestBody, WriteError, Writing};
+use crate::direct::Direct;
 
 /// An open connection that one request may use.
 pub struct Connection {
@@ -50,11 +51,8 @@ impl Connection {
 
     /// The backend has neither closed it nor sent anything, as far as is known.
     pub fn is_quiet(&self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        if self.stream.poll_read_ready(&mut context).is_pending() {
-            return true;
-        }
-        // Perhaps only because the last read happened to take everything there was.
+        // No system call, unless something is known to have happened; perhaps only that the
+        // last read took everything there was.
         let read = self.stream.try_read(&mut [0]);
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -126,7 +124,7 @@ impl<B: RequestBody> Open<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<AnswerHead, Cause>> {
         if self.refused.is_none()
-            && let Poll::Ready(Err(error)) = self.writing.poll(&mut self.stream, cx)
+            && let Poll::Ready(Err(error)) = self.writing.poll(&mut Direct(&self.stream), cx)
         {
             match error {
                 WriteError::Backend(error) => self.refused = Some(error),
@@ -134,7 +132,7 @@ impl<B: RequestBody> Open<B> {
             }
         }
         loop {
-            let read = ready!(self.buffers.poll_more(&mut self.stream, cx));
+            let read = ready!(self.buffers.poll_more(&mut Direct(&self.stream), cx));
             match read {
                 Ok(0) => return Poll::Ready(Err(self.closed(None))),
                 Err(error) => return Poll::Ready(Err(self.closed(Some(error)))),

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use super::buffers::Buffers;
 use super::connection::Connection;
 use super::framing::{Framing, Piece};
+use crate::direct::Direct;
 
 /// The body of an answer as it comes. Dropped before its end, it takes the connection
 /// with it.
@@ -92,7 +93,7 @@ impl Received {
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &mut self.source {
-            Source::Connection(stream) => self.buffers.poll_more(stream, cx),
+            Source::Connection(stream) => self.buffers.poll_more(&mut Direct(&*stream), cx),
             Source::Half(half, _) => self.buffers.poll_more(half, cx),
             Source::Nowhere => Poll::Ready(Ok(0)),
         }
