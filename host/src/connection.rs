@@ -1,35 +1,35 @@
 //! One client connection: what it is waiting for, and for how long it may.
 //!
 //! HTTP/1.1 connections do one thing at a time, so one [`Alarm`] serves them
-//! for life; [`Watch`] says what its ringing means. What a client sends is
-//! looked at by [`framing`] before hyper sees it, and heard out by [`farewell`]
-//! when hyper will see no more of it.
+//! for life; [`Watch`] says what its ringing means. What a client sends comes over the
+//! [`wire`], is looked at by [`framing`] before hyper sees it through its [`socket`], and
+//! heard out by [`farewell`] when hyper will see no more of it.
 
 mod farewell;
 pub(crate) mod framing;
+mod socket;
+mod wire;
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
-use self::farewell::Left;
-use self::framing::{Fault, Framing, Limits, Violation};
+use self::framing::{Fault, Limits};
+use self::socket::Socket;
+use self::wire::Wire;
 use crate::config::ListenerSettings;
-use crate::direct::Direct;
-use crate::gather;
 use crate::generation::Listening;
 use crate::listener::{Handed, Place};
 use crate::proxy::{self, Forwarding};
@@ -41,40 +41,10 @@ use crate::worker::{Open, Worker};
 /// own default.
 const BUFFER: usize = 8 * 1024 + 100 * 4096;
 
-/// How much of what a client sends ahead is taken before its turn: further
-/// requests wait in the kernel, and that the client has left goes unnoticed.
-const AHEAD: usize = 16 * 1024;
-
 /// A connection that has waited so long for its next request rests: without hyper, whose
 /// buffers of 16 KiB are most of what a connection costs. One that has sent nothing yet
 /// rests from the beginning.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
-
-/// Sent before closing on a client that did not finish its request head in
-/// time (RFC 9110 section 15.5.9).
-const REQUEST_TIMEOUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
-/// Sent before closing on a client whose request two readers could read in two
-/// ways (RFC 9112 section 2.2 and others; see [`framing`]).
-const BAD_REQUEST: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
-/// Sent before closing on a request line that is too long (RFC 9110 section 15.5.15).
-const URI_TOO_LONG: &[u8] =
-    b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
-/// Sent before closing on a head that is too large (RFC 6585 section 5).
-const HEAD_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
-/// Of what ends in a head; a body's fault is its request's to answer.
-fn answer_to(fault: Fault) -> &'static [u8] {
-    match fault {
-        Fault::Malformed | Fault::LargeBody => BAD_REQUEST,
-        Fault::LongLine => URI_TOO_LONG,
-        Fault::LargeHead => HEAD_TOO_LARGE,
-    }
-}
 
 fn ended_for(fault: Fault) -> Ended {
     match fault {
@@ -104,12 +74,6 @@ pub struct Watch {
     switched: AtomicBool,
     /// What is wrong with the client's bytes: [`Fault::number`], 0 for nothing.
     fault: AtomicU8,
-    /// Who reads the socket, while what follows a request is held.
-    reader: Mutex<Option<Waker>>,
-    reader_waits: AtomicBool,
-    /// Hyper is dropped, and the connection goes on.
-    leaves_hyper: AtomicBool,
-    left: Left,
     header_timeout: Duration,
     keep_alive: Duration,
     idle_timeout: Duration,
@@ -142,10 +106,6 @@ impl Watch {
             blocked: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             fault: AtomicU8::new(0),
-            reader: Mutex::default(),
-            reader_waits: AtomicBool::new(false),
-            leaves_hyper: AtomicBool::new(false),
-            left: Left::default(),
             header_timeout: settings.header_timeout,
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
@@ -221,22 +181,6 @@ impl Watch {
         self.enter(Phase::Idle);
         self.resting.store(false, Relaxed);
         self.alarm.set_at(now, self.keep_alive.min(RESTS_AFTER));
-        self.wake_reader();
-    }
-
-    /// The next request, or a part of it, is there already, and waits for the
-    /// answer to the one before.
-    fn holds_for(&self, reader: &Waker) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader.clone());
-        self.reader_waits.store(true, Relaxed);
-    }
-
-    fn wake_reader(&self) {
-        // Looked at first: to swap is ten times as slow.
-        if self.reader_waits.load(Relaxed) && self.reader_waits.swap(false, Relaxed) {
-            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.take().into_iter().for_each(Waker::wake);
-        }
     }
 
     /// What `work` gives, or `None` if it takes longer than `limit`.
@@ -366,34 +310,44 @@ async fn serve(
         &listener,
         Arc::clone(&watch),
     ));
-    let mut comes = rest(&client, stream).await;
-    while let Some(stream) = comes {
-        // Boxed: one that rests carries no room for it.
-        let conversation = Box::pin(converse(&client, &listener.settings, stream));
-        comes = match conversation.await {
-            Some(stream) => rest(&client, stream).await,
-            None => None,
+    let mut stage = Stage::Rests(stream);
+    let unheard = loop {
+        stage = match stage {
+            Stage::Rests(stream) => rest(&client, stream).await,
+            // Boxed: one that rests carries no room for it.
+            Stage::Converses(stream) => {
+                Box::pin(converse(&client, &listener.settings, stream)).await
+            }
+            Stage::Unheard(stream) => break stream,
+            Stage::Over => return,
         };
-    }
-    if let Some(stream) = watch.left.take() {
-        // Boxed: few need it, and every connection would carry room for it.
-        Box::pin(farewell::hear_out(stream)).await;
-    }
+    };
+    // Boxed: few need it, and every connection would carry room for it.
+    Box::pin(farewell::hear_out(unheard)).await;
 }
 
-/// Serves requests until the connection ends, or only waits for the next: its socket then.
-async fn converse(
-    client: &Rc<Client>,
-    settings: &ListenerSettings,
-    stream: TcpStream,
-) -> Option<TcpStream> {
+/// How it goes on with a connection.
+enum Stage {
+    /// It waits for a request, without hyper.
+    Rests(TcpStream),
+    /// A request comes, for hyper.
+    Converses(TcpStream),
+    /// It ends, but its client may not have been heard out.
+    Unheard(TcpStream),
+    /// It has ended.
+    Over,
+}
+
+/// Serves requests until the connection ends, or waits for the next for a while.
+async fn converse(client: &Rc<Client>, settings: &ListenerSettings, stream: TcpStream) -> Stage {
     let (worker, watch) = (&client.worker, &client.watch);
     let limits = Limits {
         line: settings.max_request_line,
         head: settings.max_header_size,
         body: settings.max_body_size,
     };
-    let socket = TokioIo::new(Socket::new(stream, Arc::clone(watch), limits));
+    let wire = Arc::new(Wire::new(stream));
+    let socket = Socket::new(Arc::clone(&wire), Arc::clone(watch), limits);
     let served = Rc::clone(client);
     let service = service_fn(move |request| {
         // Now, and not when the answer is first asked for: hyper reads before that.
@@ -403,10 +357,12 @@ async fn converse(
     let ended = {
         let mut connection = pin!(
             http1::Builder::new()
+                // Whether the client has left, the wire knows.
+                .half_close(true)
                 .header_read_timeout(None)
                 .max_headers(settings.max_headers)
                 .max_buf_size(limits.head.max(BUFFER))
-                .serve_connection(socket, service)
+                .serve_connection(TokioIo::new(socket), service)
                 .with_upgrades()
         );
         let mut draining = false;
@@ -418,11 +374,14 @@ async fn converse(
                 if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                     return Poll::Ready(ended);
                 }
+                if !watch.switched.load(Relaxed) && wire.poll_ahead(cx).is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
                 match ready!(watch.poll_overdue(cx)) {
                     // What hyper has not written yet, it still has to.
                     Overdue::Rest if watch.blocked.load(Relaxed) => {}
                     Overdue::Rest => {
-                        watch.leaves_hyper.store(true, Relaxed);
+                        wire.rest();
                         return Poll::Ready(Ok(()));
                     }
                     Overdue::Close => {
@@ -437,11 +396,15 @@ async fn converse(
         })
         .await
     };
-    if watch.leaves_hyper.swap(false, Relaxed) {
-        return watch.left.take();
+    if !wire.rests() {
+        count_end(client, ended);
     }
-    count_end(client, ended);
-    None
+    match Arc::into_inner(wire) {
+        Some(wire) if wire.rests() => Stage::Rests(wire.into_stream()),
+        Some(wire) if wire.is_unheard() => Stage::Unheard(wire.into_stream()),
+        // It was heard out, or goes on with another protocol, for which somebody else has it.
+        _ => Stage::Over,
+    }
 }
 
 /// How else a connection ended concerns nobody: its last request was answered or logged.
@@ -457,9 +420,8 @@ fn count_end(client: &Client, ended: hyper::Result<()>) {
     }
 }
 
-/// Waits for the next request without hyper. `None` when none may follow, or the client
-/// has left: what is to be heard out is left then.
-async fn rest(client: &Client, stream: TcpStream) -> Option<TcpStream> {
+/// Waits for the next request without hyper.
+async fn rest(client: &Client, stream: TcpStream) -> Stage {
     let watch = &client.watch;
     let comes = poll_fn(|cx| {
         // Looked at, because tokio takes a new socket to be ready. That nothing more comes
@@ -476,14 +438,12 @@ async fn rest(client: &Client, stream: TcpStream) -> Option<TcpStream> {
         Poll::Ready(false)
     })
     .await;
-    if comes {
-        return Some(stream);
-    }
     // A request may have come at this very moment.
-    if farewell::has_unread(&stream) {
-        watch.left.leave(stream);
+    match comes {
+        true => Stage::Converses(stream),
+        false if farewell::has_unread(&stream) => Stage::Unheard(stream),
+        false => Stage::Over,
     }
-    None
 }
 
 /// Who is connected, and to whom.
@@ -517,212 +477,5 @@ impl Client {
             forwarding: Forwarding::new(address.ip(), trusted),
             max_body_size: listener.settings.max_body_size,
         }
-    }
-}
-
-/// The client's socket: reports arriving bytes to the [`Watch`], and lets none
-/// pass that [`framing`] does not.
-pub struct Socket {
-    /// There until the drop.
-    stream: Option<TcpStream>,
-    watch: Arc<Watch>,
-    framing: Framing,
-    /// What followed a request, until that is answered.
-    held: Vec<u8>,
-    /// Bytes were held back for this; nothing passes any more.
-    fault: Option<Fault>,
-    /// Nothing more comes from the client.
-    ended: bool,
-}
-
-impl Socket {
-    /// Watches over `stream`.
-    pub fn new(stream: TcpStream, watch: Arc<Watch>, limits: Limits) -> Socket {
-        Socket {
-            stream: Some(stream),
-            watch,
-            framing: Framing::new(limits),
-            held: Vec::new(),
-            fault: None,
-            ended: false,
-        }
-    }
-
-    /// What was held, then what arrives.
-    fn poll_bytes(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.held.is_empty() {
-            let before = buffer.filled().len();
-            let read = ready!(Pin::new(&mut self.direct()).poll_read(cx, buffer));
-            self.ended = read.is_err() || buffer.filled().len() == before;
-            return Poll::Ready(read);
-        }
-        let fits = self.held.len().min(buffer.remaining());
-        buffer.put_slice(&self.held[..fits]);
-        self.held.drain(..fits);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Holds what comes while a request is being answered, up to [`AHEAD`]; and
-    /// hears that the client has left, also behind what is held.
-    fn poll_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut piece = [MaybeUninit::uninit(); 2048];
-        while self.held.len() < AHEAD {
-            let mut buffer = ReadBuf::uninit(&mut piece);
-            let Poll::Ready(read) = Pin::new(&mut self.direct()).poll_read(cx, &mut buffer) else {
-                break;
-            };
-            self.ended = read.is_err() || buffer.filled().is_empty();
-            if self.ended {
-                return Poll::Ready(read);
-            }
-            self.held.extend_from_slice(buffer.filled());
-        }
-        if !self.held.is_empty() {
-            self.watch.holds_for(cx.waker());
-        }
-        Poll::Pending
-    }
-
-    /// Answers for the request path, and ends the stream. Never into the middle
-    /// of a response, and as far as the client's window lets us.
-    fn refuse(self: Pin<&mut Self>, cx: &mut Context<'_>, answer: &[u8]) -> Poll<io::Result<()>> {
-        if !self.watch.blocked.load(Relaxed) {
-            let _ = Pin::new(&mut self.direct()).poll_write(cx, answer);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// What follows must not pass. A body cannot be mended: its request says so.
-    /// A request before a bad head is answered first: hyper reads again when it
-    /// is done with that one.
-    fn poll_faulty(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        fault: Fault,
-    ) -> Poll<io::Result<()>> {
-        if !self.framing.is_in_head() {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        if !self.watch.is_between_requests() {
-            return Poll::Pending;
-        }
-        self.refuse(cx, answer_to(fault))
-    }
-
-    /// Closing now might reset the connection: there is, or may well come, more
-    /// from the client.
-    fn is_heard_out(&self) -> bool {
-        let watch = &self.watch;
-        if self.ended || watch.has_stalled() || watch.switched.load(Relaxed) {
-            return true;
-        }
-        let is_amid = self.fault.is_some()
-            || watch.head_overdue.load(Relaxed)
-            || !self.held.is_empty()
-            || !self.framing.is_between_requests();
-        !is_amid && !self.stream.as_ref().is_some_and(farewell::has_unread)
-    }
-
-    fn direct(&self) -> Direct<&TcpStream> {
-        Direct(self.stream.as_ref().expect("it is there until the drop"))
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if (self.watch.leaves_hyper.load(Relaxed) || !self.is_heard_out())
-            && let Some(stream) = self.stream.take()
-        {
-            self.watch.left.leave(stream);
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.watch.head_overdue.load(Relaxed) {
-            return self.refuse(cx, REQUEST_TIMEOUT);
-        }
-        if let Some(fault) = self.fault {
-            return self.poll_faulty(cx, fault);
-        }
-        let switched = self.watch.switched.load(Relaxed);
-        if self.framing.holds() && !switched {
-            if !self.watch.is_between_requests() {
-                return self.poll_ahead(cx);
-            }
-            self.framing.go_on();
-        }
-        let before = buffer.filled().len();
-        ready!(self.as_mut().poll_bytes(cx, buffer))?;
-        if buffer.filled().len() == before {
-            return Poll::Ready(Ok(()));
-        }
-        if switched {
-            return Poll::Ready(Ok(()));
-        }
-        let arrived = &buffer.filled()[before..];
-        let passed = match self.framing.feed(arrived) {
-            Ok(passed) => {
-                self.held.splice(0..0, arrived[passed..].iter().copied());
-                passed
-            }
-            Err(Violation { at, fault }) => {
-                self.fault = Some(fault);
-                self.watch.fault.store(fault.number(), Relaxed);
-                at
-            }
-        };
-        self.watch
-            .bytes_arrived(self.framing.is_in_head() && !self.framing.holds());
-        buffer.set_filled(before + passed);
-        match (passed, self.fault) {
-            (0, Some(fault)) => self.poll_faulty(cx, fault),
-            // Not reached: what is held was not read here.
-            (0, None) => Poll::Pending,
-            _ => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.direct()).poll_write(cx, bytes);
-        self.watch.blocked.store(written.is_pending(), Relaxed);
-        written
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = gather::poll_write(&mut self.direct(), cx, slices);
-        self.watch.blocked.store(written.is_pending(), Relaxed);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.direct().is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.direct()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.direct()).poll_shutdown(cx)
     }
 }

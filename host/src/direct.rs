@@ -81,6 +81,11 @@ impl<S: Borrow<TcpStream> + Unpin> AsyncWrite for Direct<S> {
     }
 }
 
+/// Something is known to have come that was not read, or an end.
+pub fn is_ready_to_read(stream: &TcpStream) -> bool {
+    stream.try_io(Interest::READABLE, || Ok(())).is_ok()
+}
+
 /// Reads once, where something is known to have come.
 fn read(stream: &TcpStream, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
     let room = buffer.remaining();

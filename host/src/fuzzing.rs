@@ -105,13 +105,13 @@ pub fn forwarded(data: &[u8]) {
     let names = ["forwarded", "x-forwarded-for", "x-forwarded-host"].map(HeaderName::from_static);
     for address in [IpAddr::from([10, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()] {
         for trusted in [false, true] {
-            let mut map = HeaderMap::new();
+            let mut map = HeaderMap::from_iter([(HOST, host.clone())]);
             for name in &names {
                 map.append(name, earlier.clone());
             }
             let found = Found::among(&map);
             let forwarding = Forwarding::new(address, trusted);
-            let added = Some(forwarding.apply(&mut map, &found, Some(&host)));
+            let added = Some(forwarding.apply(&mut map, &found));
             let inbound = Inbound {
                 headers: map,
                 added,

@@ -136,7 +136,16 @@ impl Alarm {
     pub fn within<F: Future>(&self, limit: Duration, work: F) -> Within<'_, F> {
         Within {
             alarm: Some(self),
-            limit: Some(limit),
+            limit: Some((None, limit)),
+            work,
+        }
+    }
+
+    /// [`Alarm::within`] a limit that is counted from `now`, as in [`Alarm::set_at`].
+    pub fn within_from<F: Future>(&self, now: Instant, limit: Duration, work: F) -> Within<'_, F> {
+        Within {
+            alarm: Some(self),
+            limit: Some((Some(now), limit)),
             work,
         }
     }
@@ -148,8 +157,8 @@ pin_project! {
     pub struct Within<'a, F> {
         // `None`: it may take any time.
         alarm: Option<&'a Alarm>,
-        // Until it begins.
-        limit: Option<Duration>,
+        // Until it begins: from when on, if not from then.
+        limit: Option<(Option<Instant>, Duration)>,
         #[pin]
         work: F,
     }
@@ -174,8 +183,8 @@ impl<F: Future> Future for Within<'_, F> {
         let Some(alarm) = this.alarm else {
             return this.work.poll(cx).map(Some);
         };
-        if let Some(limit) = this.limit.take() {
-            alarm.set(limit);
+        if let Some((now, limit)) = this.limit.take() {
+            alarm.set_at(now.unwrap_or_else(Instant::now), limit);
         }
         let result = match this.work.poll(cx) {
             Poll::Ready(value) => Some(value),

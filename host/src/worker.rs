@@ -117,6 +117,11 @@ impl Worker {
         instant.saturating_duration_since(self.started).as_micros() as u64
     }
 
+    /// The instant at which [`Worker::now_us`] was that.
+    pub fn instant_at(&self, us: u64) -> Instant {
+        self.started + Duration::from_micros(us)
+    }
+
     /// 53 random bits.
     pub fn random(&self) -> u64 {
         self.random.borrow_mut().u64(..) >> 11

@@ -6,7 +6,6 @@
 //! comes is read and dropped for a while.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -17,24 +16,6 @@ use tokio::time::timeout;
 /// more bytes than a client may well have sent before it looks.
 const LONGEST: Duration = Duration::from_secs(1);
 const MOST: usize = 1 << 20;
-
-/// The socket of a connection that hyper is done with, if it is not to be closed yet: its
-/// client may not have been heard out, or it only rests.
-#[derive(Default)]
-pub struct Left(Mutex<Option<TcpStream>>);
-
-impl Left {
-    /// Leaves `stream` to whoever goes on with the connection, or ends it.
-    pub fn leave(&self, stream: TcpStream) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
-    }
-
-    /// What was left.
-    pub fn take(&self) -> Option<TcpStream> {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        left.take()
-    }
-}
 
 /// Ends our side and hears the client out, within [`LONGEST`] and [`MOST`].
 pub async fn hear_out(mut stream: TcpStream) {

@@ -2,6 +2,7 @@
 //! once when it ends, however it ends.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::StatusCode;
 
@@ -21,6 +22,7 @@ pub struct Attempt {
     upload: Upload,
     latency_us: Option<u64>,
     status: Option<StatusCode>,
+    answered_at: Option<Instant>,
     end: End,
 }
 
@@ -49,6 +51,7 @@ impl Attempt {
             upload: Upload::default(),
             latency_us: None,
             status: None,
+            answered_at: None,
             end: End::Open,
         }
     }
@@ -85,8 +88,10 @@ impl Attempt {
 
     /// The response head is there. From here on the latency counts.
     pub fn answered(&mut self, status: StatusCode) {
-        let now_us = self.worker.now_us();
+        let now = Instant::now();
+        let now_us = self.worker.us_at(now);
         let latency_us = self.waited_us(now_us);
+        self.answered_at = Some(now);
         self.status = Some(status);
         self.latency_us = Some(latency_us);
         let failed = status.is_server_error();
@@ -119,6 +124,11 @@ impl Attempt {
     /// The backend did not do its part; `None`: something else did not.
     pub fn failed(&mut self, failure: Option<Failure>) {
         self.end = failure.map_or(End::Blameless, End::Failed);
+    }
+
+    /// When its response head came.
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.answered_at
     }
 
     /// How long ago the attempt began, and when its response head came, in

@@ -22,7 +22,6 @@ use crate::transport::Received;
 /// The client's body on its way to a backend.
 pub struct RequestBody {
     source: Source,
-    watch: Arc<Watch>,
     upload: Upload,
     /// How long the backend may think once it has all of the body.
     response_timeout: Duration,
@@ -32,8 +31,8 @@ pub struct RequestBody {
 enum Source {
     /// There is none.
     Nowhere,
-    /// From the client, as it arrives.
-    Client(Incoming),
+    /// From the client, as it arrives; whose time is watched.
+    Client(Incoming, Arc<Watch>),
     /// The client's, which has arrived: what of it is still to be passed on.
     Kept(Bytes),
 }
@@ -112,28 +111,26 @@ impl Upload {
 impl RequestBody {
     /// The body of a request that `client` sent.
     pub fn new(incoming: Incoming, client: &Client) -> RequestBody {
-        let body = RequestBody::empty(Arc::clone(&client.watch));
         if incoming.is_end_stream() {
-            return body;
+            return RequestBody::empty();
         }
         RequestBody {
-            source: Source::Client(incoming),
+            source: Source::Client(incoming, Arc::clone(&client.watch)),
             upload: Upload(Some(Rc::default())),
-            ..body
+            ..RequestBody::empty()
         }
     }
 
     /// The same body beside this one, for a request that may be sent again:
     /// empty, or kept. One that streams cannot be had twice; then it is empty.
     pub fn again(&self) -> RequestBody {
-        let body = RequestBody::empty(Arc::clone(&self.watch));
         match &self.source {
             Source::Kept(bytes) => RequestBody {
                 source: Source::Kept(bytes.clone()),
                 upload: Upload(Some(Rc::default())),
-                ..body
+                ..RequestBody::empty()
             },
-            Source::Nowhere | Source::Client(_) => body,
+            Source::Nowhere | Source::Client(..) => RequestBody::empty(),
         }
     }
 
@@ -144,12 +141,12 @@ impl RequestBody {
 
     /// Nothing of it is still to come from the client.
     pub fn is_here(&self) -> bool {
-        !matches!(self.source, Source::Client(_))
+        !matches!(self.source, Source::Client(..))
     }
 
     /// It streams, and its length was declared and is at most `limit`.
     pub fn fits(&self, limit: usize) -> bool {
-        let Source::Client(incoming) = &self.source else {
+        let Source::Client(incoming, _) = &self.source else {
             return false;
         };
         let length = incoming.size_hint().exact();
@@ -163,14 +160,13 @@ impl RequestBody {
     ///
     /// When the client does not do its part. The body is of no use then.
     pub async fn keep(&mut self) -> Result<(), KeepError> {
-        let Source::Client(incoming) = &mut self.source else {
+        let Source::Client(incoming, watch) = &mut self.source else {
             return Ok(());
         };
         // Grows with what arrives: a length alone costs no memory.
         let mut kept = BytesMut::new();
         loop {
-            let limit = self.watch.idle_timeout();
-            let frame = self.watch.within(limit, incoming.frame()).await;
+            let frame = watch.within(watch.idle_timeout(), incoming.frame()).await;
             match frame.ok_or(KeepError::Stalled)? {
                 Some(Ok(frame)) => kept.extend(frame.into_data().unwrap_or_default()),
                 Some(Err(_)) => return Err(KeepError::Broken),
@@ -191,10 +187,9 @@ impl RequestBody {
         self.upload.clone()
     }
 
-    fn empty(watch: Arc<Watch>) -> RequestBody {
+    fn empty() -> RequestBody {
         RequestBody {
             source: Source::Nowhere,
-            watch,
             upload: Upload(None),
             response_timeout: Duration::MAX,
         }
@@ -203,10 +198,12 @@ impl RequestBody {
     /// Time starts anew for whoever has the next move.
     fn moved(&self, progress: Progress) {
         self.upload.set(progress);
-        self.watch.upload_moved(match progress {
-            Progress::Complete(_) => self.response_timeout,
-            Progress::Backend | Progress::Client => self.watch.idle_timeout(),
-        });
+        if let Source::Client(_, watch) = &self.source {
+            watch.upload_moved(match progress {
+                Progress::Complete(_) => self.response_timeout,
+                Progress::Backend | Progress::Client => watch.idle_timeout(),
+            });
+        }
     }
 }
 
@@ -233,7 +230,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let incoming = match &mut self.source {
-            Source::Client(incoming) => incoming,
+            Source::Client(incoming, _) => incoming,
             Source::Nowhere => return Poll::Ready(None),
             Source::Kept(kept) => {
                 let bytes = std::mem::take(kept);
@@ -266,7 +263,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Nowhere => true,
-            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Client(incoming, _) => incoming.is_end_stream(),
             Source::Kept(bytes) => bytes.is_empty(),
         }
     }
@@ -274,7 +271,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Nowhere => SizeHint::with_exact(0),
-            Source::Client(incoming) => incoming.size_hint(),
+            Source::Client(incoming, _) => incoming.size_hint(),
             Source::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }

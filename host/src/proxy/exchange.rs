@@ -25,6 +25,8 @@ struct Open {
     pool: Rc<LocalPool>,
     /// The backend has the next move.
     waits_for_backend: bool,
+    /// When the head came, for as long as nothing had to be waited for since.
+    now: Option<Instant>,
 }
 
 impl Exchange {
@@ -36,6 +38,7 @@ impl Exchange {
         record: Record,
     ) -> Exchange {
         let open = Open {
+            now: attempt.answered_at(),
             attempt,
             pool: Rc::clone(pool),
             waits_for_backend: false,
@@ -54,6 +57,7 @@ impl Exchange {
         }
         if let Some(open) = &mut self.open {
             open.waits_for_backend = false;
+            open.now = open.now.filter(|_| is_last);
         }
         self.record.add_bytes(bytes as u64);
     }
@@ -62,6 +66,7 @@ impl Exchange {
     pub fn waits_for_backend(&mut self) {
         if let Some(open) = self.open.as_mut().filter(|open| !open.waits_for_backend) {
             open.waits_for_backend = true;
+            open.now = None;
             self.client
                 .watch
                 .streaming(open.pool.settings().idle_timeout);
@@ -70,10 +75,11 @@ impl Exchange {
 
     /// The response was read to its end; `connection`: another request may follow on it.
     pub fn complete(&mut self, connection: Option<Connection>) {
-        let Some(mut open) = self.open.take() else {
+        let Some(open) = &mut self.open else {
             return;
         };
-        let now = Instant::now();
+        // A clock that was just read is not read again.
+        let now = open.now.unwrap_or_else(Instant::now);
         self.record.ended(now);
         open.attempt.complete();
         if let Some(connection) = connection {
@@ -81,6 +87,8 @@ impl Exchange {
             open.pool
                 .keep(open.attempt.picked().member, connection, now_us);
         }
+        // Where it is: it is too large to be moved for that.
+        self.open = None;
         self.client.watch.idle(now);
     }
 

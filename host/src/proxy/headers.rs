@@ -261,20 +261,16 @@ impl Forwarding {
 
     /// Says who is forwarded for, in `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded`
     /// (RFC 7239), and that it came through this proxy, in `Via`: by what is to be added
-    /// to these headers. What an untrusted client sent under these names, which was
+    /// to these headers, which have the `Host` that was asked for. What an untrusted client sent under these names, which was
     /// `found`, is removed; a trusted proxy's lists get this hop appended, and its host and
     /// protocol stand.
-    pub fn apply(
-        &self,
-        headers: &mut HeaderMap,
-        found: &Found,
-        host: Option<&HeaderValue>,
-    ) -> Arc<Added> {
+    pub fn apply(&self, headers: &mut HeaderMap, found: &Found) -> Arc<Added> {
         let mut last = self.last.borrow_mut();
+        let host = headers.get(HOST);
         let known = last.take().filter(|last| last.host.as_ref() == host);
         let last = last.insert(known.unwrap_or_else(|| self.account(host)));
         if self.trusted {
-            self.extend(headers, &last.element, host);
+            self.extend(headers, last);
         } else if found.replaced {
             for name in [
                 FORWARDED,
@@ -309,13 +305,15 @@ impl Forwarding {
         }
     }
 
-    fn extend(&self, headers: &mut HeaderMap, element: &HeaderValue, host: Option<&HeaderValue>) {
+    fn extend(&self, headers: &mut HeaderMap, account: &Account) {
         append_to_list(headers, X_FORWARDED_FOR, &self.forwarded_for);
-        append_to_list(headers, FORWARDED, element);
+        append_to_list(headers, FORWARDED, &account.element);
         if !headers.contains_key(X_FORWARDED_PROTO) {
             headers.insert(X_FORWARDED_PROTO, PROTOCOL);
         }
-        if let Some(host) = host.filter(|_| !headers.contains_key(X_FORWARDED_HOST)) {
+        if let Some(host) = &account.host
+            && !headers.contains_key(X_FORWARDED_HOST)
+        {
             headers.insert(X_FORWARDED_HOST, host.clone());
         }
     }
@@ -419,8 +417,8 @@ mod tests {
     /// What is sent of these headers, line for line.
     fn sent(forwarding: &Forwarding, mut headers: HeaderMap, host: &'static str) -> Inbound {
         let found = Found::among(&headers);
-        let host = HeaderValue::from_static(host);
-        let added = Some(forwarding.apply(&mut headers, &found, Some(&host)));
+        headers.insert(HOST, HeaderValue::from_static(host));
+        let added = Some(forwarding.apply(&mut headers, &found));
         Inbound {
             headers,
             added,

@@ -19,6 +19,7 @@ mod upgrade;
 mod visit;
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -152,12 +153,13 @@ async fn attempts(
 ) -> Result<Response<ResponseBody>, Refusal> {
     let clock = Clock::start(admission.pool().settings().retry.total_timeout);
     let mut course = Course::begin(client);
-    let mut held = None;
+    let mut held: Option<Box<Held>> = None;
     let refusal = loop {
         let claim = match &held {
             Some(_) => Some(admission.claim_at_once(outgoing, course.tried())),
             None => {
-                let claim = admission.claim(outgoing, course.tried(), record);
+                // Pinned where it is made, here and below: it is too large to be moved.
+                let claim = pin!(admission.claim(outgoing, course.tried(), record));
                 clock.within(claim).await
             }
         };
@@ -177,7 +179,7 @@ async fn attempts(
         let sent = match hedge::is_wanted(&pool, outgoing) {
             false => {
                 let alarm = client.watch.alarm();
-                let sending = send(&pool, alarm, outgoing, &mut attempt);
+                let sending = pin!(send(&pool, alarm, outgoing, &mut attempt));
                 clock.within(sending).await
             }
             true => {
@@ -198,9 +200,13 @@ async fn attempts(
             Ok(answer) => {
                 let status = answer.status();
                 let next = course.after_answer(&pool, &picked, status, outgoing);
-                if let Some(older) = held.replace(Held { attempt, answer }) {
+                if let Some(older) = held.take() {
                     older.discard(&pool);
                 }
+                if next == Next::GiveUp {
+                    return respond(client, admission, outgoing, attempt, answer, record);
+                }
+                held = Some(Box::new(Held { attempt, answer }));
                 next
             }
             Err(cause) => course.after_failure(&pool, &picked, cause, outgoing),
@@ -210,16 +216,11 @@ async fn attempts(
             Next::Again(_) | Next::GiveUp => break course.refusal(&pool),
         }
     };
-    let Some(Held {
-        mut attempt,
-        answer,
-    }) = held
-    else {
+    let Some(held) = held else {
         return Err(refusal);
     };
-    attempt.holds(admission.take_slot());
-    record.answered_by(admission.pool(), attempt.picked());
-    respond(client, admission.pool(), outgoing, attempt, answer, record)
+    let Held { attempt, answer } = *held;
+    respond(client, admission, outgoing, attempt, answer, record)
 }
 
 /// A backend's answer, whose body has the connection that it comes over.
@@ -245,9 +246,14 @@ async fn send(
         body.answered_within(pool.limits.response_timeout);
         attempt.sends(body.upload());
         let head = outgoing.head(pool.host_header(member, outgoing.has_host()));
-        let sending = connection.send(&head, body);
-        let sent = alarm.within(pool.limits.response_timeout, sending).await;
-        let SendError { cause, unsent } = match sent {
+        // No time has passed since the pick if there was a connection.
+        let now = match connection.is_reused() {
+            true => attempt.worker().instant_at(picked_at),
+            false => Instant::now(),
+        };
+        let sending = pin!(connection.send(&head, body));
+        let sent = alarm.within_from(now, pool.limits.response_timeout, sending);
+        let SendError { cause, unsent } = match sent.await {
             Some(Ok(mut answer)) => {
                 // Before the sample, with which the workers take it up.
                 load_report::note(pool, member, answer.headers_mut(), || attempt.now_us());
@@ -277,12 +283,15 @@ async fn send(
 /// Turns the backend's answer into the client's.
 fn respond(
     client: &Rc<Client>,
-    pool: &Rc<LocalPool>,
+    admission: &mut Admission,
     outgoing: &mut Outgoing,
-    attempt: Attempt,
+    mut attempt: Attempt,
     mut response: Answer,
     record: &mut Record,
 ) -> Result<Response<ResponseBody>, Refusal> {
+    attempt.holds(admission.take_slot());
+    let pool = admission.pool();
+    record.answered_by(pool, attempt.picked());
     if let Some(session) = &outgoing.session {
         session.mark(pool, attempt.picked(), response.headers_mut());
     }
@@ -297,14 +306,12 @@ fn respond(
             record,
         );
     }
-    let (mut parts, received) = response.into_parts();
-    headers::strip_hop_by_hop(&mut parts.headers);
-    headers::add_via(&mut parts.headers);
+    headers::strip_hop_by_hop(response.headers_mut());
+    headers::add_via(response.headers_mut());
     // The backend's version ends here, as its connection does.
-    parts.version = Version::HTTP_11;
+    *response.version_mut() = Version::HTTP_11;
     let exchange = Exchange::new(client, pool, attempt, record.take());
-    let body = ResponseBody::upstream(received, exchange);
-    Ok(Response::from_parts(parts, body))
+    Ok(response.map(|received| ResponseBody::upstream(received, exchange)))
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub struct Outgoing {
     pub upgrade: Option<Upgrade>,
     /// Where the request's pool has sessions: which one it belongs to.
     pub session: Option<Session>,
-    /// The `Host` that was asked for; `None` from HTTP/1.0 clients only.
-    host: Option<HeaderValue>,
+    /// Not so for HTTP/1.0 clients only.
+    has_host: bool,
 }
 
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -61,8 +61,10 @@ impl Outgoing {
             false => None,
         };
         let trailers = found.te && headers::takes_trailers(request.headers());
-        let (parts, body) = request.into_parts();
-        let mut map = parts.headers;
+        // One by one: all parts together are a large thing to move.
+        let method = std::mem::take(request.method_mut());
+        let uri = std::mem::take(request.uri_mut());
+        let mut map = std::mem::take(request.headers_mut());
         if found.expect {
             expect_continue(&mut map)?;
         }
@@ -73,7 +75,7 @@ impl Outgoing {
             headers::strip_claims(&mut map, client.forwarding.is_trusted());
         }
         let uri = match absolute {
-            None => parts.uri,
+            None => uri,
             Some(Absolute { path, authority }) => {
                 // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
                 map.insert(HOST, authority);
@@ -86,16 +88,16 @@ impl Outgoing {
         if let Some(upgrade) = &upgrade {
             headers::set_upgrade(&mut map, upgrade.protocol.clone());
         }
-        let host = map.get(HOST).cloned();
-        let added = client.forwarding.apply(&mut map, &found, host.as_ref());
+        let added = client.forwarding.apply(&mut map, &found);
+        let has_host = map.contains_key(HOST);
         let mut head = Inbound {
-            method: parts.method,
+            method,
             uri,
             headers: map,
             added: Some(added),
             client: Some(client.address.ip()),
         };
-        let body = RequestBody::new(body, client);
+        let body = RequestBody::new(request.into_body(), client);
         if !body.is_empty() && !head.headers.contains_key(CONTENT_LENGTH) {
             // Said outright: nothing else tells where it ends.
             head.headers.insert(TRANSFER_ENCODING, CHUNKED);
@@ -106,7 +108,7 @@ impl Outgoing {
             replayable: false,
             upgrade,
             session: None,
-            host,
+            has_host,
         };
         outgoing.replayable = outgoing.could_be_repeated();
         Ok(outgoing)
@@ -149,7 +151,7 @@ impl Outgoing {
             replayable: self.replayable,
             upgrade: None,
             session: self.session,
-            host: self.host.clone(),
+            has_host: self.has_host,
         }
     }
 
@@ -165,7 +167,7 @@ impl Outgoing {
 
     /// The client named a host.
     pub fn has_host(&self) -> bool {
-        self.host.is_some()
+        self.has_host
     }
 
     /// The head to send, with `host` in place of the client's `Host` where the pool

@@ -49,6 +49,11 @@ impl Connection {
         }
     }
 
+    /// It carried a request before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
     /// The backend has neither closed it nor sent anything, as far as is known.
     pub fn is_quiet(&self) -> bool {
         // No system call, unless something is known to have happened; perhaps only that the

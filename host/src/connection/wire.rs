@@ -1,0 +1,178 @@
+//! The TCP connection to a client, and what of it was read ahead of its turn.
+//!
+//! While a request is being answered hyper is not asked to read: it would take another
+//! buffer for that each time. So the connection's task listens here, to hear that the client
+//! has left, and holds what comes until it is hyper's turn.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::direct::{self, Direct};
+
+/// How much of what a client sends ahead is taken before its turn: further
+/// requests wait in the kernel, and that the client has left goes unnoticed.
+const AHEAD: usize = 16 * 1024;
+
+/// One client's connection.
+///
+/// Shared between the socket that hyper has and the connection's task, on one thread;
+/// atomics only because hyper wants `Send`.
+pub struct Wire {
+    stream: TcpStream,
+    /// A request is complete, and what follows it is held until it is answered.
+    holds: AtomicBool,
+    held: Mutex<Vec<u8>>,
+    is_holding: AtomicBool,
+    /// The task is woken when something comes.
+    waits: AtomicBool,
+    /// Nothing more comes from the client.
+    ended: AtomicBool,
+    /// It goes on without hyper.
+    rests: AtomicBool,
+    /// hyper is done with it, but the client was not heard out.
+    unheard: AtomicBool,
+}
+
+impl Wire {
+    /// A connection of which nothing was read.
+    pub fn new(stream: TcpStream) -> Wire {
+        let no = || AtomicBool::new(false);
+        Wire {
+            stream,
+            holds: no(),
+            held: Mutex::default(),
+            is_holding: no(),
+            waits: no(),
+            ended: no(),
+            rests: no(),
+            unheard: no(),
+        }
+    }
+
+    /// The connection itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// The connection, of which nobody else has a part.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// What comes from now on is held, or is not.
+    pub fn set_holds(&self, holds: bool) {
+        self.holds.store(holds, Relaxed);
+    }
+
+    /// Something was read that is still to be passed on.
+    pub fn is_holding(&self) -> bool {
+        self.is_holding.load(Relaxed)
+    }
+
+    /// Nothing more comes from the client.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    /// It goes on without hyper, whose part in it ends now.
+    pub fn rest(&self) {
+        self.rests.store(true, Relaxed);
+    }
+
+    /// See [`Wire::rest`].
+    pub fn rests(&self) -> bool {
+        self.rests.load(Relaxed)
+    }
+
+    /// The client is still to be heard out.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard.load(Relaxed)
+    }
+
+    /// hyper is done with the connection, before the client was heard out.
+    pub fn leave_unheard(&self) {
+        self.unheard.store(true, Relaxed);
+    }
+
+    /// [`Wire::poll_bytes`] for another protocol, which another task reads.
+    pub fn poll_switched(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.waits.store(false, Relaxed);
+        self.poll_bytes(cx, buffer)
+    }
+
+    /// What was held, then what arrives.
+    pub fn poll_bytes(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.is_holding() {
+            return self.poll_read(cx, buffer);
+        }
+        let mut held = self.held();
+        let fits = held.len().min(buffer.remaining());
+        buffer.put_slice(&held[..fits]);
+        held.drain(..fits);
+        self.is_holding.store(!held.is_empty(), Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Holds bytes that were taken too early: before what is held.
+    pub fn put_back(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut held = self.held();
+        held.splice(0..0, bytes.iter().copied());
+        self.is_holding.store(true, Relaxed);
+    }
+
+    /// Holds what comes while a request is being answered, up to [`AHEAD`]. Ready when the
+    /// client has left, also behind what is held.
+    pub fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.holds.load(Relaxed) {
+            let mut piece = [MaybeUninit::uninit(); 2048];
+            let mut buffer = ReadBuf::uninit(&mut piece);
+            if self.is_holding() && self.held().len() >= AHEAD {
+                break;
+            }
+            let read = ready!(self.poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+            self.held().extend_from_slice(buffer.filled());
+            self.is_holding.store(true, Relaxed);
+        }
+        Poll::Pending
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // Who is going to be woken anyway need not ask for it again, which takes a lock.
+        if self.waits.load(Relaxed) && !direct::is_ready_to_read(&self.stream) {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut Direct(&self.stream)).poll_read(cx, buffer);
+        self.waits.store(read.is_pending(), Relaxed);
+        if let Poll::Ready(read) = &read {
+            let ended = read.is_err() || buffer.filled().len() == before;
+            self.ended.store(ended, Relaxed);
+        }
+        read
+    }
+}
