@@ -24,7 +24,7 @@ impl<S: Borrow<TcpStream> + Unpin> AsyncRead for Direct<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let stream = (*self).0.borrow();
+        let stream = self.0.borrow();
         loop {
             ready!(stream.poll_read_ready(cx))?;
             match read(stream, buffer) {
@@ -41,7 +41,7 @@ impl<S: Borrow<TcpStream> + Unpin> AsyncWrite for Direct<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let stream = (*self).0.borrow();
+        let stream = self.0.borrow();
         loop {
             ready!(stream.poll_write_ready(cx))?;
             match write(stream, bytes) {
@@ -56,7 +56,7 @@ impl<S: Borrow<TcpStream> + Unpin> AsyncWrite for Direct<S> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = (*self).0.borrow();
+        let stream = self.0.borrow();
         loop {
             ready!(stream.poll_write_ready(cx))?;
             // What is not worth being copied together is worth the C library.
@@ -76,7 +76,7 @@ impl<S: Borrow<TcpStream> + Unpin> AsyncWrite for Direct<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = (*self).0.borrow();
+        let stream = self.0.borrow();
         Poll::Ready(rustix::net::shutdown(stream, rustix::net::Shutdown::Write).map_err(Into::into))
     }
 }
