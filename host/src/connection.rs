@@ -11,7 +11,6 @@ mod socket;
 mod wire;
 
 use std::future::poll_fn;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,7 +22,6 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use self::framing::{Fault, Limits};
@@ -301,8 +299,6 @@ async fn serve(
     _place: Place,
 ) {
     let worker = Rc::clone(open.worker());
-    // Without it, small responses would wait for the acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
     let watch = Arc::new(Watch::new(&listener.settings));
     let client = Rc::new(Client::new(
         Rc::clone(&worker),
@@ -315,9 +311,7 @@ async fn serve(
         stage = match stage {
             Stage::Rests(stream) => rest(&client, stream).await,
             // Boxed: one that rests carries no room for it.
-            Stage::Converses(stream) => {
-                Box::pin(converse(&client, &listener.settings, stream)).await
-            }
+            Stage::Converses(wire) => Box::pin(converse(&client, &listener.settings, wire)).await,
             Stage::Unheard(stream) => break stream,
             Stage::Over => return,
         };
@@ -330,8 +324,8 @@ async fn serve(
 enum Stage {
     /// It waits for a request, without hyper.
     Rests(TcpStream),
-    /// A request comes, for hyper.
-    Converses(TcpStream),
+    /// A request comes, for hyper; the beginning of it was read.
+    Converses(Wire),
     /// It ends, but its client may not have been heard out.
     Unheard(TcpStream),
     /// It has ended.
@@ -339,14 +333,14 @@ enum Stage {
 }
 
 /// Serves requests until the connection ends, or waits for the next for a while.
-async fn converse(client: &Rc<Client>, settings: &ListenerSettings, stream: TcpStream) -> Stage {
+async fn converse(client: &Rc<Client>, settings: &ListenerSettings, wire: Wire) -> Stage {
     let (worker, watch) = (&client.worker, &client.watch);
     let limits = Limits {
         line: settings.max_request_line,
         head: settings.max_header_size,
         body: settings.max_body_size,
     };
-    let wire = Arc::new(Wire::new(stream));
+    let wire = Arc::new(wire);
     let socket = Socket::new(Arc::clone(&wire), Arc::clone(watch), limits);
     let served = Rc::clone(client);
     let service = service_fn(move |request| {
@@ -422,26 +416,25 @@ fn count_end(client: &Client, ended: hyper::Result<()>) {
 
 /// Waits for the next request without hyper.
 async fn rest(client: &Client, stream: TcpStream) -> Stage {
-    let watch = &client.watch;
+    let wire = Wire::new(stream);
     let comes = poll_fn(|cx| {
-        // Looked at, because tokio takes a new socket to be ready. That nothing more comes
-        // is something, too: hyper finds out what.
-        let mut first = [MaybeUninit::uninit()];
-        if let Poll::Ready(seen) = stream.poll_peek(cx, &mut ReadBuf::uninit(&mut first)) {
-            return Poll::Ready(seen.is_ok());
+        if let Poll::Ready(comes) = wire.poll_piece(cx) {
+            return Poll::Ready(comes);
         }
         if client.worker.closes_idle() {
             return Poll::Ready(false);
         }
-        ready!(watch.poll_overdue(cx));
+        ready!(client.watch.poll_overdue(cx));
         client.counts.ended(Ended::Idle);
         Poll::Ready(false)
     })
     .await;
-    // A request may have come at this very moment.
     match comes {
-        true => Stage::Converses(stream),
-        false if farewell::has_unread(&stream) => Stage::Unheard(stream),
+        true => Stage::Converses(wire),
+        // A request may have come at this very moment.
+        false if !wire.has_ended() && farewell::has_unread(wire.stream()) => {
+            Stage::Unheard(wire.into_stream())
+        }
         false => Stage::Over,
     }
 }

@@ -162,9 +162,12 @@ struct Taken {
 impl Taken {
     fn of(bound: &Arc<Bound>, index: usize) -> io::Result<Taken> {
         let socket = lock(&bound.sockets[index]);
-        let socket = socket.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let socket = socket.as_ref().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
+        // For all connections that it accepts, which have it from their listener: without it,
+        // small responses would wait for the acknowledgement of the one before.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
         Ok(Taken {
-            socket: TcpListener::from_std(socket.try_clone()?)?,
+            socket: TcpListener::from_std(socket)?,
             bound: Arc::clone(bound),
             index,
         })

@@ -197,6 +197,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.direct()).poll_shutdown(cx)
+        // Otherwise what comes next says it as well: the connection is closed, or its client
+        // heard out.
+        match self.watch.switched.load(Relaxed) {
+            true => Pin::new(&mut self.direct()).poll_shutdown(cx),
+            false => Poll::Ready(Ok(())),
+        }
     }
 }

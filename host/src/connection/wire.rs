@@ -142,19 +142,27 @@ impl Wire {
     /// client has left, also behind what is held.
     pub fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<()> {
         while self.holds.load(Relaxed) {
-            let mut piece = [MaybeUninit::uninit(); 2048];
-            let mut buffer = ReadBuf::uninit(&mut piece);
             if self.is_holding() && self.held().len() >= AHEAD {
                 break;
             }
-            let read = ready!(self.poll_read(cx, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
+            if !ready!(self.poll_piece(cx)) {
                 return Poll::Ready(());
             }
-            self.held().extend_from_slice(buffer.filled());
-            self.is_holding.store(true, Relaxed);
         }
         Poll::Pending
+    }
+
+    /// Reads once, and holds that; false: nothing more comes.
+    pub fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut piece = [MaybeUninit::uninit(); 2048];
+        let mut buffer = ReadBuf::uninit(&mut piece);
+        let read = ready!(self.poll_read(cx, &mut buffer));
+        if read.is_err() || buffer.filled().is_empty() {
+            return Poll::Ready(false);
+        }
+        self.held().extend_from_slice(buffer.filled());
+        self.is_holding.store(true, Relaxed);
+        Poll::Ready(true)
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<u8>> {
