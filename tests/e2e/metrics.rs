@@ -1,5 +1,7 @@
 //! What is counted, read by a parser that nobody here wrote.
 
+use std::time::Duration;
+
 use anubis_tests::client::get;
 use anubis_tests::metrics::Scrape;
 use anubis_tests::{Answer, Backend, Client, Config, Gate, Metered, NameServer, guests};
@@ -150,6 +152,21 @@ async fn a_retry_is_counted_and_each_attempt_says_how_it_ended() {
         scrape.value("anubis_pool_request_duration_seconds", &[WEB]),
         1.0
     );
+}
+
+#[tokio::test]
+async fn a_request_lasts_until_its_answer_has_ended() {
+    let pause = Duration::from_millis(200);
+    let mut slow = Answer::head("200 OK", &[("Content-Length", "3")]);
+    for _ in 0..3 {
+        slow = slow.then_after(pause).write("x");
+    }
+    let backend = Backend::named("a").answer(slow).start();
+    let proxy = Metered::start(Config::balanced([&backend])).await;
+    assert_eq!(get(proxy.address(), "/").await.text(), "xxx");
+    let scrape = proxy.scrape();
+    let lasted = scrape.sum("anubis_pool_request_duration_seconds", &[WEB]);
+    assert!(lasted >= 3.0 * pause.as_secs_f64(), "{lasted} s");
 }
 
 #[tokio::test]

@@ -188,3 +188,23 @@ async fn a_backend_that_does_not_accept_is_504() {
         Proxy::start(Config::balanced([&blackhole]).pool("connect-timeout = \"300ms\"")).await;
     assert_eq!(get(proxy.address(), "/").await.status(), 504);
 }
+
+#[tokio::test]
+async fn a_backend_that_is_silent_on_a_kept_connection_is_504() {
+    let backend = Backend::named("a").script(|request| match request.target.as_str() {
+        "/silent" => Answer::silence(),
+        _ => Answer::text("a"),
+    });
+    let backend = backend.start();
+    let pool = "response-timeout = \"500ms\"\ntries = 1";
+    let proxy = Proxy::start(Config::balanced([&backend]).pool(pool)).await;
+    let mut client = Client::connect(proxy.address()).await;
+    for _ in 0..2 {
+        assert_eq!(client.get("/").await.text(), "a");
+    }
+    assert_eq!(backend.seen().opened, 1);
+    let asked = std::time::Instant::now();
+    assert_eq!(client.get("/silent").await.status(), 504);
+    assert!(asked.elapsed() >= Duration::from_millis(500));
+    assert_eq!(backend.seen().opened, 1, "the connection was used again");
+}

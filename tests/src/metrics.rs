@@ -149,7 +149,20 @@ impl Scrape {
         })
     }
 
-    /// The same of a sample that must be there.
+    /// The sum of a histogram's values.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let family = self.0.families.get(name);
+        let found = family.and_then(|family| family.iter_samples().find(|it| has(it, labels)));
+        match found.map(|sample| &sample.value) {
+            Some(OpenMetricsValue::Histogram(histogram)) => histogram.sum.expect("a sum").as_f64(),
+            other => panic!("{name} {labels:?} is {other:?}"),
+        }
+    }
+
+    /// [`Scrape::get`] of a sample that must be there.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.get(name, labels)
             .unwrap_or_else(|| panic!("no {name} {labels:?} in {self:?}"))

@@ -205,3 +205,71 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::ListenerSettings;
+
+    const LIMITS: Limits = Limits {
+        line: 8 << 10,
+        head: 64 << 10,
+        body: u64::MAX,
+    };
+
+    /// A client, and the wire to it.
+    async fn pair() -> (TcpStream, Arc<Wire>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (client, ours) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let wire = Wire::new(ours.expect("accepted").0);
+        (client.expect("connected"), Arc::new(wire))
+    }
+
+    fn socket(wire: &Arc<Wire>) -> Socket {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let watch = Arc::new(Watch::new(&ListenerSettings::new(address)));
+        Socket::new(Arc::clone(wire), watch, LIMITS)
+    }
+
+    #[tokio::test]
+    async fn of_a_connection_that_rests_nothing_is_read() {
+        let (mut client, wire) = pair().await;
+        client.write_all(b"G").await.expect("written");
+        wire.stream().readable().await.expect("it has come");
+        let socket = socket(&wire);
+        wire.rest();
+        drop(socket);
+        let mut stream = Arc::into_inner(wire).expect("nobody has it").into_stream();
+        assert_eq!(stream.read_u8().await.expect("it is there"), b'G');
+    }
+
+    #[tokio::test]
+    async fn only_so_much_is_taken_ahead() {
+        let (mut client, wire) = pair().await;
+        let mut socket = socket(&wire);
+        let request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let ahead = request.repeat(2_000);
+        let mut head = [0; 100];
+        let (result, read) = tokio::join!(client.write_all(&ahead), socket.read(&mut head));
+        result.expect("written");
+        assert_eq!(read.expect("read"), request.len(), "one at a time");
+        poll_fn(|cx| {
+            assert!(wire.poll_ahead(cx).is_pending(), "it has not left");
+            Poll::Ready(())
+        })
+        .await;
+        let kept = (16..32).contains(&(wire.held_bytes() >> 10));
+        assert!(kept, "{} bytes", wire.held_bytes());
+        assert!(
+            farewell::has_unread(wire.stream()),
+            "the kernel has the rest"
+        );
+    }
+}

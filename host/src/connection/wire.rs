@@ -165,6 +165,12 @@ impl Wire {
         Poll::Ready(true)
     }
 
+    /// How much is held.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.held().len()
+    }
+
     fn held(&self) -> MutexGuard<'_, Vec<u8>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
