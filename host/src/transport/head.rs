@@ -1,12 +1,10 @@
 //! The heads of messages: a request's as it is written, an answer's as it is read.
 
-use std::mem::MaybeUninit;
-
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use hyper::ext::ReasonPhrase;
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 use super::Malformed;
 use super::chunked::Chunked;
@@ -128,55 +126,79 @@ impl HeadReader {
 }
 
 fn parse(head: Bytes, method: &Method) -> Result<AnswerHead, Malformed> {
-    let mut fields = [MaybeUninit::uninit(); FIELDS];
-    let mut parsed = httparse::Response::new(&mut []);
-    let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut parsed,
-        &head,
-        &mut fields,
-    );
-    if !matches!(status, Ok(httparse::Status::Complete(_))) {
-        return Err(Malformed::Head);
-    }
-    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(Malformed::Head)?;
+    let mut lines = lines(&head);
+    let (version, status, reason) = lines.next().and_then(status_line).ok_or(Malformed::Head)?;
     let mut response = Response::new(());
+    *response.version_mut() = version;
     *response.status_mut() = status;
-    if parsed.version == Some(0) {
-        *response.version_mut() = Version::HTTP_10;
-    }
     *response.headers_mut() = spare::take();
     let headers = response.headers_mut();
-    headers.reserve(parsed.headers.len().max(spare::ROOM));
+    headers.reserve(spare::ROOM);
     let mut said = Said::default();
-    for field in &*parsed.headers {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| Malformed::Head)?;
-        if said.take(&name, field.value) {
+    for (count, line) in lines.enumerate() {
+        let (name, value) = field(line)
+            .filter(|_| count < FIELDS)
+            .ok_or(Malformed::Head)?;
+        if said.take(&name, value) {
             continue;
         }
         // A part of the head: nothing is copied.
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value));
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(value));
         headers.append(name, value.map_err(|_| Malformed::Head)?);
     }
-    if let Some(reason) = parsed
-        .reason
-        .filter(|reason| Some(*reason) != status.canonical_reason())
-        && let Ok(reason) = ReasonPhrase::try_from(head.slice_ref(reason.as_bytes()))
-    {
+    if Some(reason) != status.canonical_reason().map(str::as_bytes) {
+        let reason = ReasonPhrase::try_from(head.slice_ref(reason));
+        let reason = reason.map_err(|_| Malformed::Head)?;
         response.extensions_mut().insert(reason);
     }
-    let framing = said.framing(response.version(), status, method)?;
+    let framing = said.framing(version, status, method)?;
     if said.lies() {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
     Ok(AnswerHead {
-        persists: said.persists(response.version(), status)
+        persists: said.persists(version, status)
             && !said.lies()
             && !matches!(framing, Framing::UntilClose),
         framing,
         response,
     })
+}
+
+/// The lines of a head, without their ends, up to the empty one.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = head;
+    std::iter::from_fn(move || {
+        let end = memchr(b'\n', rest)?;
+        let line = &rest[..end];
+        rest = &rest[end + 1..];
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    })
+    .take_while(|line| !line.is_empty())
+}
+
+/// Version, status and reason phrase, which may be left out (RFC 9112, section 4).
+fn status_line(line: &[u8]) -> Option<(Version, StatusCode, &[u8])> {
+    let (version, rest) = match line.split_at_checked(9)? {
+        (b"HTTP/1.1 ", rest) => (Version::HTTP_11, rest),
+        (b"HTTP/1.0 ", rest) => (Version::HTTP_10, rest),
+        _ => return None,
+    };
+    let (status, rest) = rest.split_at_checked(3)?;
+    let reason = match rest {
+        [] => rest,
+        [b' ', reason @ ..] => reason,
+        _ => return None,
+    };
+    Some((version, StatusCode::from_bytes(status).ok()?, reason))
+}
+
+/// A field's name, and its value without the space around (RFC 9112, section 5). What is
+/// not allowed in them, such as space before the colon or a line that goes on in the next,
+/// is not allowed in a [`HeaderName`] or a [`HeaderValue`].
+fn field(line: &[u8]) -> Option<(HeaderName, &[u8])> {
+    let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
+    let name = HeaderName::from_bytes(name).ok()?;
+    Some((name, grammar::trim(&value[1..])))
 }
 
 /// What an answer's fields say of the connection and of where the answer ends.
@@ -504,6 +526,96 @@ mod tests {
             if matches!(whole, Ok(Some(_))) {
                 prop_assert_eq!(buffer, rest);
             }
+        }
+    }
+
+    /// Status lines, fields, and what is neither.
+    const LINES: &[&str] = &[
+        "HTTP/1.1 200 OK",
+        "HTTP/1.0 404 Not Found",
+        "HTTP/1.1 200",
+        "HTTP/1.1 200 ",
+        "HTTP/1.1  200 OK",
+        "HTTP/1.1 20 OK",
+        "HTTP/1.1 2000 OK",
+        "HTTP/1.1 099 No",
+        "HTTP/1.1 200\tOK",
+        "HTTP/1.1 200 \u{1}",
+        "HTTP/1.2 200 OK",
+        "http/1.1 200 OK",
+        "Server: x",
+        "Server:x",
+        "Server:  x \t ",
+        "Server:",
+        "Server : x",
+        " Server: x",
+        "\tserver: x",
+        "Server",
+        ": x",
+        "Ser\u{e9}: x",
+        "Server: \u{e9}",
+        "Server: a\tb",
+        "Server: a\rb",
+        "Server: a\0",
+        "Server: \u{7f}",
+        "Date: y",
+        "x_y.z!: 1",
+        "(): 1",
+        "Set-Cookie: a",
+        "Set-Cookie: b",
+        "",
+    ];
+
+    /// What httparse, which is what most Rust programs read heads with, makes of it.
+    fn reference(head: &[u8]) -> Option<(u16, Vec<(String, Vec<u8>)>)> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut parsed = httparse::Response::new(&mut fields);
+        if !matches!(parsed.parse(head), Ok(httparse::Status::Complete(_))) {
+            return None;
+        }
+        let fields = parsed.headers.iter();
+        let field = |it: &httparse::Header<'_>| (it.name.to_ascii_lowercase(), it.value.to_vec());
+        let mut fields: Vec<_> = fields.map(field).collect();
+        // As a header map has them.
+        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Some((parsed.code?, fields))
+    }
+
+    fn ours(head: &[u8]) -> Option<(u16, Vec<(String, Vec<u8>)>)> {
+        let head = parse(Bytes::copy_from_slice(head), &Method::GET).ok()?;
+        let fields = head.response.headers().iter();
+        let field = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.as_str().to_owned(), value.as_bytes().to_vec())
+        };
+        let mut fields: Vec<_> = fields.map(field).collect();
+        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Some((head.response.status().as_u16(), fields))
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_what_a_well_kept_parser_makes_of_it(
+            begins in 0..3_usize,
+            lines in proptest::collection::vec(proptest::sample::select(LINES), 0..5),
+            ends in proptest::collection::vec(proptest::sample::select(&["\r\n", "\n"][..]), 6),
+        ) {
+            let lines = [LINES[begins]].into_iter().chain(lines.into_iter().take_while(|it| !it.is_empty()));
+            let lines = lines.chain([""]).zip(&ends);
+            let head: String = lines.flat_map(|(line, end)| [line, end]).collect();
+            let (ours, mut reference) = (ours(head.as_bytes()), reference(head.as_bytes()));
+            if let Some((status, _)) = &reference && StatusCode::from_u16(*status).is_err() {
+                reference = None;
+            }
+            prop_assert_eq!(ours, reference, "{:?}", head);
+        }
+
+        #[test]
+        fn any_status_line_is_what_a_well_kept_parser_makes_of_it(
+            line in proptest::sample::select(&LINES[..12]),
+        ) {
+            let head = format!("{line}\r\n\r\n");
+            let reference = reference(head.as_bytes()).filter(|(status, _)| *status >= 100);
+            prop_assert_eq!(ours(head.as_bytes()), reference, "{:?}", head);
         }
     }
 }
