@@ -111,3 +111,14 @@ def wait_for_port(process, port):
             return
         time.sleep(0.002)
     raise process.failure(f"does not listen on port {port}")
+
+
+@contextlib.contextmanager
+def thread_on_core(core):
+    """Has this thread run on `core`: who asks is load, and not the proxy's to bear."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
