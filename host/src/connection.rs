@@ -299,6 +299,8 @@ async fn serve(
     _place: Place,
 ) {
     let worker = Rc::clone(open.worker());
+    // Without it, small responses would wait for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
     let watch = Arc::new(Watch::new(&listener.settings));
     let client = Rc::new(Client::new(
         Rc::clone(&worker),

@@ -162,15 +162,9 @@ struct Taken {
 impl Taken {
     fn of(bound: &Arc<Bound>, index: usize) -> io::Result<Taken> {
         let socket = lock(&bound.sockets[index]);
-        let socket = socket
-            .as_ref()
-            .ok_or(io::ErrorKind::NotFound)?
-            .try_clone()?;
-        // For all connections that it accepts, which have it from their listener: without it,
-        // small responses would wait for the acknowledgement of the one before.
-        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        let socket = socket.as_ref().ok_or(io::ErrorKind::NotFound)?;
         Ok(Taken {
-            socket: TcpListener::from_std(socket)?,
+            socket: TcpListener::from_std(socket.try_clone()?)?,
             bound: Arc::clone(bound),
             index,
         })

@@ -156,17 +156,31 @@ async fn a_retry_is_counted_and_each_attempt_says_how_it_ended() {
 
 #[tokio::test]
 async fn a_request_lasts_until_its_answer_has_ended() {
-    let pause = Duration::from_millis(200);
-    let mut slow = Answer::head("200 OK", &[("Content-Length", "3")]);
-    for _ in 0..3 {
-        slow = slow.then_after(pause).write("x");
-    }
-    let backend = Backend::named("a").answer(slow).start();
+    const PAUSE: Duration = Duration::from_millis(200);
+    const LARGE: u64 = 64 << 20;
+    let backend = Backend::named("a").script(|request| {
+        if request.target == "/large" {
+            return Answer::pattern(LARGE);
+        }
+        let late = Answer::head("200 OK", &[("Content-Length", "1")]);
+        late.then_after(PAUSE).write("x")
+    });
+    let backend = backend.start();
     let proxy = Metered::start(Config::balanced([&backend])).await;
-    assert_eq!(get(proxy.address(), "/").await.text(), "xxx");
-    let scrape = proxy.scrape();
-    let lasted = scrape.sum("anubis_pool_request_duration_seconds", &[WEB]);
-    assert!(lasted >= 3.0 * pause.as_secs_f64(), "{lasted} s");
+    let lasted = || {
+        let scrape = proxy.scrape();
+        scrape.sum("anubis_pool_request_duration_seconds", &[WEB])
+    };
+    assert_eq!(get(proxy.address(), "/late").await.text(), "x");
+    let late = lasted();
+    assert!(late >= PAUSE.as_secs_f64(), "{late} s");
+    // It is the client that takes its time.
+    let mut client = Client::connect(proxy.address()).await;
+    client.send_get("/large").await;
+    tokio::time::sleep(PAUSE).await;
+    assert_eq!(client.response().await.body.len() as u64, LARGE);
+    let large = lasted() - late;
+    assert!(large >= PAUSE.as_secs_f64(), "{large} s");
 }
 
 #[tokio::test]
