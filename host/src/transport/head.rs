@@ -566,8 +566,11 @@ mod tests {
         "",
     ];
 
+    /// A status, and fields.
+    type Parsed = (u16, Vec<(String, Vec<u8>)>);
+
     /// What httparse, which is what most Rust programs read heads with, makes of it.
-    fn reference(head: &[u8]) -> Option<(u16, Vec<(String, Vec<u8>)>)> {
+    fn reference(head: &[u8]) -> Option<Parsed> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut parsed = httparse::Response::new(&mut fields);
         if !matches!(parsed.parse(head), Ok(httparse::Status::Complete(_))) {
@@ -581,7 +584,7 @@ mod tests {
         Some((parsed.code?, fields))
     }
 
-    fn ours(head: &[u8]) -> Option<(u16, Vec<(String, Vec<u8>)>)> {
+    fn ours(head: &[u8]) -> Option<Parsed> {
         let head = parse(Bytes::copy_from_slice(head), &Method::GET).ok()?;
         let fields = head.response.headers().iter();
         let field = |(name, value): (&HeaderName, &HeaderValue)| {
