@@ -94,10 +94,11 @@ fn strip_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Which fields of a request are there that something is to be done about. One look at
+/// Which fields of a request are there that matter to the proxy. One look at
 /// the few that are there costs less than a search for each that could be.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Found {
+    pub host: bool,
     /// `Content-Length` or `Transfer-Encoding`.
     pub framing: bool,
     pub te: bool,
@@ -118,6 +119,7 @@ impl Found {
         for name in headers.keys() {
             found.hop_by_hop |= ends_here(name);
             match name.as_str() {
+                "host" => found.host = true,
                 "content-length" | "transfer-encoding" => found.framing = true,
                 "te" => found.te = true,
                 "upgrade" => found.upgrade = true,
@@ -473,6 +475,7 @@ mod tests {
             assert!(found(name.as_str()).replaced, "{name}");
         }
         assert!(found("content-length").framing && found("transfer-encoding").framing);
+        assert!(found("host").host && !found("x-host").host);
         assert!(found("te").te && found("upgrade").upgrade && found("expect").expect);
         let found = found("cookie");
         assert!(!found.framing && !found.hop_by_hop && !found.replaced);

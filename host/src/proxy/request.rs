@@ -74,6 +74,7 @@ impl Outgoing {
         if found.claims {
             headers::strip_claims(&mut map, client.forwarding.is_trusted());
         }
+        let has_host = found.host || absolute.is_some();
         let uri = match absolute {
             None => uri,
             Some(Absolute { path, authority }) => {
@@ -89,7 +90,6 @@ impl Outgoing {
             headers::set_upgrade(&mut map, upgrade.protocol.clone());
         }
         let added = client.forwarding.apply(&mut map, &found);
-        let has_host = map.contains_key(HOST);
         let mut head = Inbound {
             method,
             uri,
