@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 
 use self::framing::{Fault, Limits};
 use self::socket::Socket;
-use self::wire::Wire;
+use self::wire::{Answering, Listener, Wire};
 use crate::config::ListenerSettings;
 use crate::generation::Listening;
 use crate::listener::{Handed, Place};
@@ -345,10 +345,11 @@ async fn converse(client: &Rc<Client>, settings: &ListenerSettings, wire: Wire) 
     let wire = Arc::new(wire);
     let socket = Socket::new(Arc::clone(&wire), Arc::clone(watch), limits);
     let served = Rc::clone(client);
+    let listener = Rc::new(Listener(Arc::clone(&wire)));
     let service = service_fn(move |request| {
         // Now, and not when the answer is first asked for: hyper reads before that.
         served.watch.handling();
-        proxy::handle(Rc::clone(&served), request)
+        Answering::new(&listener, proxy::handle(Rc::clone(&served), request))
     });
     let ended = {
         let mut connection = pin!(
@@ -375,7 +376,7 @@ async fn converse(client: &Rc<Client>, settings: &ListenerSettings, wire: Wire) 
                 }
                 match ready!(watch.poll_overdue(cx)) {
                     // What hyper has not written yet, it still has to.
-                    Overdue::Rest if watch.blocked.load(Relaxed) => {}
+                    Overdue::Rest if watch.blocked.load(Relaxed) || wire.is_holding() => {}
                     Overdue::Rest => {
                         wire.rest();
                         return Poll::Ready(Ok(()));

@@ -10,7 +10,8 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -77,7 +78,11 @@ impl<S: Borrow<TcpStream> + Unpin> AsyncWrite for Direct<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.0.borrow();
-        Poll::Ready(rustix::net::shutdown(stream, rustix::net::Shutdown::Write).map_err(Into::into))
+        Poll::Ready(match shutdown(stream, Shutdown::Write) {
+            // The other side was faster.
+            Err(Errno::NOTCONN) => Ok(()),
+            result => result.map_err(Into::into),
+        })
     }
 }
 

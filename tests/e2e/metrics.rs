@@ -184,6 +184,25 @@ async fn a_request_lasts_until_its_answer_has_ended() {
 }
 
 #[tokio::test]
+async fn a_request_lasts_as_long_as_something_better_was_waited_for() {
+    let bad = Backend::named("bad")
+        .answer(Answer::status("503 Not Now", "bad"))
+        .start();
+    let silent = Backend::named("silent").answer(Answer::silence()).start();
+    let pool = "retry-on = [\"5xx\", \"timeout\"]\ntries = 2\nresponse-timeout = \"400ms\"";
+    let config = Config::strategy("first-fit").pool(pool);
+    let config = config
+        .backend(&bad, "capacity = 9")
+        .backend(&silent, "capacity = 9");
+    let proxy = Metered::start(config).await;
+    let answer = get(proxy.address(), "/").await;
+    assert_eq!((answer.status(), answer.text()), (503, "bad".to_owned()));
+    let scrape = proxy.scrape();
+    let lasted = scrape.sum("anubis_pool_request_duration_seconds", &[WEB]);
+    assert!(lasted >= 0.4, "{lasted} s");
+}
+
+#[tokio::test]
 async fn a_refusal_says_why() {
     let dead = Backend::refusing("dead").await;
     let closing = Backend::named("closing").answer(Answer::close()).start();

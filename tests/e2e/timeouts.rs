@@ -208,3 +208,18 @@ async fn a_backend_that_is_silent_on_a_kept_connection_is_504() {
     assert!(asked.elapsed() >= Duration::from_millis(500));
     assert_eq!(backend.seen().opened, 1, "the connection was used again");
 }
+
+#[tokio::test]
+async fn a_backend_has_all_its_time_however_slow_the_client_was() {
+    let backend = Backend::named("a").start();
+    let pool = "response-timeout = \"500ms\"\nreplay-buffer = \"1KiB\"\ntries = 1";
+    let proxy = Proxy::start(Config::balanced([&backend]).pool(pool)).await;
+    let mut client = Client::connect(proxy.address()).await;
+    assert_eq!(client.get("/").await.text(), "a");
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n";
+    client.send(&format!("{head}sl")).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    client.send("ow").await;
+    assert_eq!(client.response().await.text(), "a");
+    assert_eq!(backend.seen().opened, 1, "the connection was used again");
+}

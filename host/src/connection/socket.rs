@@ -21,7 +21,7 @@ const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Sent before closing on a client whose request two readers could read in two
-/// ways (RFC 9112 section 2.2 and others; see [`framing`]).
+/// ways (RFC 9112 section 2.2 and others; see [`super::framing`]).
 const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -42,7 +42,7 @@ fn answer_to(fault: Fault) -> &'static [u8] {
 }
 
 /// The client's socket: reports arriving bytes to the [`Watch`], and lets none
-/// pass that [`framing`] does not.
+/// pass that [`super::framing`] does not.
 pub struct Socket {
     wire: Arc<Wire>,
     watch: Arc<Watch>,

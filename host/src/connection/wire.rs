@@ -7,12 +7,16 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 use crate::direct::{self, Direct};
 
@@ -182,11 +186,113 @@ impl Wire {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut Direct(&self.stream)).poll_read(cx, buffer);
-        self.waits.store(read.is_pending(), Relaxed);
+        // Without budget it asked for nothing, and will be polled again anyway.
+        let waits = read.is_pending() && has_budget_remaining();
+        self.waits.store(waits, Relaxed);
         if let Poll::Ready(read) = &read {
             let ended = read.is_err() || buffer.filled().len() == before;
             self.ended.store(ended, Relaxed);
         }
         read
+    }
+}
+
+pin_project! {
+    /// The answer to a request, in the making for as long as its client is there: of one
+    /// that has left together with its last byte, no backend hears.
+    pub struct Answering<F> {
+        // An `Rc`: of an `Arc` each request would pay for a part.
+        listener: Rc<Listener>,
+        looked: bool,
+        #[pin]
+        answer: F,
+    }
+}
+
+/// Whoever listens to a wire.
+pub struct Listener(pub Arc<Wire>);
+
+impl<F> Answering<F> {
+    /// Makes `answer` for the client whom `listener` hears.
+    pub fn new(listener: &Rc<Listener>, answer: F) -> Answering<F> {
+        Answering {
+            listener: Rc::clone(listener),
+            looked: false,
+            answer,
+        }
+    }
+}
+
+impl<F: Future> Future for Answering<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        // From then on the connection's task looks.
+        if !std::mem::replace(this.looked, true) && this.listener.0.poll_ahead(cx).is_ready() {
+            return Poll::Pending;
+        }
+        this.answer.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{poll_fn, ready};
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tokio::task::coop::consume_budget;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A client, and the wire to it, which holds what comes.
+    async fn pair() -> (TcpStream, Wire) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let (client, ours) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let wire = Wire::new(ours.expect("accepted").0);
+        wire.set_holds(true);
+        (client.expect("connected"), wire)
+    }
+
+    /// tokio lets a task do only so much at once. Asked for more, it has nobody woken by
+    /// the connection.
+    #[tokio::test]
+    async fn a_client_that_leaves_is_noticed_by_who_was_busy_before() {
+        let (client, wire) = pair().await;
+        let mut was_busy = false;
+        let leaves = poll_fn(|cx| {
+            if std::mem::replace(&mut was_busy, true) {
+                return wire.poll_ahead(cx);
+            }
+            while Box::pin(consume_budget()).as_mut().poll(cx).is_ready() {}
+            assert!(wire.poll_ahead(cx).is_pending());
+            Poll::Pending
+        });
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(client);
+        };
+        let (left, ()) = tokio::join!(timeout(Duration::from_secs(10), leaves), later);
+        assert!(left.is_ok(), "it was not noticed");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_done_for_a_client_that_has_left() {
+        let (client, wire) = pair().await;
+        let wire = Arc::new(wire);
+        let listener = Rc::new(Listener(Arc::clone(&wire)));
+        assert_eq!(Answering::new(&listener, ready(1)).await, 1);
+        drop(client);
+        wire.stream().readable().await.expect("the end");
+        let answer = Answering::new(&listener, async { unreachable!("nobody wants it") });
+        let mut answer = std::pin::pin!(answer);
+        poll_fn(|cx| {
+            assert!(answer.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
     }
 }

@@ -126,9 +126,14 @@ impl Attempt {
         self.end = failure.map_or(End::Blameless, End::Failed);
     }
 
-    /// When its response head came.
+    /// When its response head came; `None` if that was long ago.
     pub fn answered_at(&self) -> Option<Instant> {
         self.answered_at
+    }
+
+    /// Its answer is kept until another attempt has ended.
+    pub fn waits_for_another(&mut self) {
+        self.answered_at = None;
     }
 
     /// How long ago the attempt began, and when its response head came, in

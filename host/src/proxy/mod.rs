@@ -113,7 +113,7 @@ async fn forward(
         .route(outgoing.host(), outgoing.path())
         .ok_or(Refusal::new(StatusCode::NOT_FOUND))?;
     let key = key::of(&pool.settings().hash_key, &outgoing.head).unwrap_or_else(|| worker.random());
-    let now_us = worker.now_us();
+    let mut now_us = worker.now_us();
     record.routed(worker, pool, now_us);
     keep_to_rate(pool, &outgoing.head, now_us)?;
     load_report::ask(pool, &mut outgoing.head.headers);
@@ -121,6 +121,8 @@ async fn forward(
     let buffer = pool.settings().retry.replay_buffer;
     if buffer > 0 {
         outgoing.keep_body(buffer).await?;
+        // That may have taken its time.
+        now_us = worker.now_us();
     }
     let mut admission = Admission::to(pool, client, key, now_us);
     let answer = attempts(client, outgoing, &mut admission, record).await;
@@ -206,6 +208,7 @@ async fn attempts(
                 if next == Next::GiveUp {
                     return respond(client, admission, outgoing, attempt, answer, record);
                 }
+                attempt.waits_for_another();
                 held = Some(Box::new(Held { attempt, answer }));
                 next
             }
