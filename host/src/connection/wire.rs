@@ -241,6 +241,7 @@ mod tests {
     use std::future::{poll_fn, ready};
     use std::time::Duration;
 
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio::task::coop::consume_budget;
     use tokio::time::timeout;
@@ -261,22 +262,23 @@ mod tests {
     /// the connection.
     #[tokio::test]
     async fn a_client_that_leaves_is_noticed_by_who_was_busy_before() {
-        let (client, wire) = pair().await;
+        let (mut client, wire) = pair().await;
+        client.write_all(b"all that comes").await.expect("written");
+        assert!(poll_fn(|cx| wire.poll_piece(cx)).await);
+        // A task of its own: whoever else waits in the same one has it polled, too.
         let mut was_busy = false;
-        let leaves = poll_fn(|cx| {
+        let leaves = tokio::spawn(poll_fn(move |cx| {
             if std::mem::replace(&mut was_busy, true) {
                 return wire.poll_ahead(cx);
             }
             while Box::pin(consume_budget()).as_mut().poll(cx).is_ready() {}
             assert!(wire.poll_ahead(cx).is_pending());
             Poll::Pending
-        });
-        let later = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            drop(client);
-        };
-        let (left, ()) = tokio::join!(timeout(Duration::from_secs(10), leaves), later);
-        assert!(left.is_ok(), "it was not noticed");
+        }));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(client);
+        let left = timeout(Duration::from_secs(5), leaves).await;
+        left.expect("it was not noticed").expect("no panic");
     }
 
     #[tokio::test]
