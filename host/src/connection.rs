@@ -376,7 +376,7 @@ async fn converse(client: &Rc<Client>, settings: &ListenerSettings, wire: Wire) 
                 }
                 match ready!(watch.poll_overdue(cx)) {
                     // What hyper has not written yet, it still has to.
-                    Overdue::Rest if watch.blocked.load(Relaxed) || wire.is_holding() => {}
+                    Overdue::Rest if watch.blocked.load(Relaxed) || wire.has_held() => {}
                     Overdue::Rest => {
                         wire.rest();
                         return Poll::Ready(Ok(()));

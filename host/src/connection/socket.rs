@@ -97,7 +97,7 @@ impl Socket {
         }
         let is_amid = self.fault.is_some()
             || watch.head_overdue.load(Relaxed)
-            || self.wire.is_holding()
+            || self.wire.has_held()
             || !self.framing.is_between_requests();
         !is_amid && !farewell::has_unread(self.wire.stream())
     }

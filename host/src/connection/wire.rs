@@ -33,7 +33,7 @@ pub struct Wire {
     /// A request is complete, and what follows it is held until it is answered.
     holds: AtomicBool,
     held: Mutex<Vec<u8>>,
-    is_holding: AtomicBool,
+    has_held: AtomicBool,
     /// The task is woken when something comes.
     waits: AtomicBool,
     /// Nothing more comes from the client.
@@ -52,7 +52,7 @@ impl Wire {
             stream,
             holds: no(),
             held: Mutex::default(),
-            is_holding: no(),
+            has_held: no(),
             waits: no(),
             ended: no(),
             rests: no(),
@@ -76,8 +76,8 @@ impl Wire {
     }
 
     /// Something was read that is still to be passed on.
-    pub fn is_holding(&self) -> bool {
-        self.is_holding.load(Relaxed)
+    pub fn has_held(&self) -> bool {
+        self.has_held.load(Relaxed)
     }
 
     /// Nothing more comes from the client.
@@ -121,14 +121,14 @@ impl Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.is_holding() {
+        if !self.has_held() {
             return self.poll_read(cx, buffer);
         }
         let mut held = self.held();
         let fits = held.len().min(buffer.remaining());
         buffer.put_slice(&held[..fits]);
         held.drain(..fits);
-        self.is_holding.store(!held.is_empty(), Relaxed);
+        self.has_held.store(!held.is_empty(), Relaxed);
         Poll::Ready(Ok(()))
     }
 
@@ -139,14 +139,14 @@ impl Wire {
         }
         let mut held = self.held();
         held.splice(0..0, bytes.iter().copied());
-        self.is_holding.store(true, Relaxed);
+        self.has_held.store(true, Relaxed);
     }
 
     /// Holds what comes while a request is being answered, up to [`AHEAD`]. Ready when the
     /// client has left, also behind what is held.
     pub fn poll_ahead(&self, cx: &mut Context<'_>) -> Poll<()> {
         while self.holds.load(Relaxed) {
-            if self.is_holding() && self.held().len() >= AHEAD {
+            if self.has_held() && self.held().len() >= AHEAD {
                 break;
             }
             if !ready!(self.poll_piece(cx)) {
@@ -165,7 +165,7 @@ impl Wire {
             return Poll::Ready(false);
         }
         self.held().extend_from_slice(buffer.filled());
-        self.is_holding.store(true, Relaxed);
+        self.has_held.store(true, Relaxed);
         Poll::Ready(true)
     }
 

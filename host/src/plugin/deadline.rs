@@ -20,8 +20,8 @@ use wasmtime::{EngineWeak, UpdateDeadline};
 /// Distance of two epochs while a call takes long.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Distance of two epochs otherwise. Each wakes a thread: 2 ms made that 0.8 % of a core
-/// that serves requests (7 ms a second, 2026-11-28).
+/// Distance of two epochs otherwise. Each wakes a thread: on a core that serves
+/// requests 2 ms cost 7 ms a second, 8 ms cost 2 (2026-11-28).
 const PATROL: Duration = Duration::from_millis(8);
 
 /// Most ticks between two looks of running guest code, far below
